@@ -1,0 +1,1 @@
+"""Decides which recommendation modules an e-commerce page shows, and in which order."""

@@ -1,0 +1,317 @@
+"""What params.yaml may hold: one frozen model a section, unknown keys forbidden.
+
+A stage reads its own sections and hands them on as values; no object holds them all.
+"""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pageopt.errors import ConfigError
+
+Share = Field(ge=0, le=1)
+Kind = Literal["click", "watch", "cart", "purchase"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class ShopParams(Section):
+    """Scale and truth of the simulated shop."""
+
+    pages: int = Field(gt=0)
+    days: int = Field(gt=0)
+    users: int = Field(gt=0)
+    items: int = Field(gt=0)
+    categories: int = Field(gt=1)
+    modules: int = Field(gt=0)
+    families: int = Field(gt=1)
+    slots: int = Field(gt=0)
+    available: int = Field(gt=0, description="mean number of modules available on a page")
+    traffic: dict[Literal["random", "thompson", "production"], float]
+    page_effects: bool = True
+    thompson_diversity: Literal["swap", "demote"] | None = "swap"
+    propensity_samples: int = Field(gt=0, description="Monte Carlo rankings a Thompson snapshot's propensities rest on")
+
+    @model_validator(mode="after")
+    def _traffic_sums_to_one(self) -> "ShopParams":
+        if abs(sum(self.traffic.values()) - 1) > 1e-9 or min(self.traffic.values()) < 0:
+            raise ValueError(f"traffic must be shares that sum to 1, not {self.traffic}")
+        return self
+
+
+class ObdParams(Section):
+    """Which part of the Open Bandit Dataset to read."""
+
+    campaign: Literal["all", "men", "women"] = "all"
+    propensity_samples: int = Field(gt=0, default=100_000)
+
+
+class CollectParams(Section):
+    source: Literal["simulator", "obd", "parquet"]
+    folder: Path
+    seed: int
+    simulator: ShopParams
+    obd: ObdParams
+
+
+class CheckParams(Section):
+    max_bad_share: float = Share
+    slots: int | None = Field(gt=0, description="slots of the page; null: the deepest slot that 1 % of pages fill")
+
+
+class FeatureColumn(Section):
+    """A further column of a table, declared as a feature."""
+
+    name: str
+    kind: Literal["categorical", "numeric", "text"]
+
+
+class FeatureParams(Section):
+    """Further columns, by table; their names must differ from each other and from the contract's."""
+
+    pages: tuple[FeatureColumn, ...] = ()
+    items: tuple[FeatureColumn, ...] = ()
+    modules: tuple[FeatureColumn, ...] = ()
+    users: tuple[FeatureColumn, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "FeatureParams":
+        names = [column.name for column in (*self.pages, *self.items, *self.users)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"features of pages, items and users share one name space; repeated: {sorted(names)}")
+        return self
+
+
+class AttributionParams(Section):
+    decay: float = Field(gt=0, lt=1)
+    scale: float = Field(gt=0)
+
+
+class SlotBiasParams(Section):
+    by_platform: bool
+    smoothing_views: float = Field(ge=0)
+    max_weight: float = Field(ge=1)
+
+
+class SamplingParams(Section):
+    seed: int
+    no_interaction_rate: float = Field(gt=0, le=1)
+    production_to_exploration: float = Field(ge=0)
+
+
+class SplitParams(Section):
+    train: float = Field(gt=0, lt=1)
+    valid: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "SplitParams":
+        if abs(self.train + self.valid + self.test - 1) > 1e-9:
+            raise ValueError("train, valid and test must sum to 1")
+        return self
+
+
+class CounterParams(Section):
+    """Decayed counters of a user, by kind and family, and by kind and category."""
+
+    half_lives_hours: tuple[float, ...]
+    family_kinds: tuple[Kind, ...]
+    category_kinds: tuple[Kind, ...]
+
+
+class EncoderParams(Section):
+    min_count: int = Field(ge=1)
+    title_tokens: int = Field(ge=1)
+    vocabulary: int = Field(ge=1)
+
+
+class PrepareParams(Section):
+    session_gap_minutes: float = Field(gt=0)
+    purchase_window_hours: float = Field(gt=0)
+    attribution: AttributionParams
+    slot_bias: SlotBiasParams
+    sampling: SamplingParams
+    split: SplitParams
+    counters: CounterParams
+    encoder: EncoderParams
+    memory_limit: str
+    threads: int = Field(gt=0)
+
+
+class TrainParams(Section):
+    seed: int
+    threads: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    patience: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    width: int = Field(gt=0, description="size of the LSTM state and of the hidden layers")
+    embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
+    bf16: bool
+    losses: tuple[Literal["click", "intent", "purchase", "attributed"], ...]
+    loss_weights: Literal["learned", "equal"]
+    slot_ips: bool
+    history: Literal["auto", "chosen", "hidden"]
+
+
+class SearchParams(Section):
+    width: int = Field(gt=0)
+    beam_start: int = Field(gt=0)
+    objective: Literal["click", "intent", "purchase"]
+
+
+class RewardModelParams(Section):
+    folds: int = Field(ge=2)
+    rounds: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+
+
+class EvaluateParams(Section):
+    seed: int
+    threads: int = Field(gt=0)
+    bootstrap: int = Field(gt=0)
+    confidence: float = Field(gt=0, lt=1)
+    max_weight: float = Field(ge=1)
+    reward_model: RewardModelParams
+
+
+class SimulatePagesParams(Section):
+    seed: int
+    pages: int = Field(gt=0)
+
+
+class ExportParams(Section):
+    pass_tolerance: float = Field(gt=0)
+    max_candidates: int = Field(gt=0)
+
+
+class DataGate(Section):
+    min_pages: int = Field(ge=0)
+    min_clicks: int = Field(ge=0)
+    max_age_days: float | None
+    max_event_lag_hours: float | None
+
+
+class QualityGate(Section):
+    """Limits are relative changes: -0.05 allows a loss of 5 %. Null leaves the comparison out of the verdict."""
+
+    ctr_over_static: float | None
+    ptr_over_static: float | None
+    ctr_over_champion: float | None
+    ptr_over_champion: float | None
+
+
+class ParityGate(Section):
+    tolerance: float = Field(gt=0)
+
+
+class LatencyGate(Section):
+    p99_ms: float = Field(gt=0)
+    http_p99_ms: float = Field(gt=0)
+    ratio_to_champion: float = Field(gt=0)
+    calls: int = Field(gt=0)
+    http_seconds: float = Field(gt=0)
+    http_concurrency: int = Field(gt=0)
+
+
+class DriftGate(Section):
+    psi: float = Field(gt=0)
+    jensen_shannon: float = Field(gt=0)
+    wasserstein: float = Field(gt=0)
+
+
+class GatesParams(Section):
+    data: DataGate
+    quality: QualityGate
+    parity: ParityGate
+    latency: LatencyGate
+    drift: DriftGate
+
+
+class ReleaseParams(Section):
+    preset: str = Field(description="the scale last chosen with PRESET=, shown in summaries")
+    model_name: str = Field(pattern=r"^[a-z0-9-]+$")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "collect": CollectParams,
+    "check": CheckParams,
+    "features": FeatureParams,
+    "prepare": PrepareParams,
+    "train": TrainParams,
+    "search": SearchParams,
+    "evaluate": EvaluateParams,
+    "simulate_pages": SimulatePagesParams,
+    "export": ExportParams,
+    "gates": GatesParams,
+    "release": ReleaseParams,
+}
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing. Take it from the repository: git checkout -- {path.name}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections such as 'train:', not {type(content).__name__}.")
+    return content
+
+
+def load(path: Path, section: type[SectionT]) -> SectionT:
+    """The section of `path` that `section` models. Raises ConfigError that names the key, its value and the rule."""
+    name = next(key for key, model in SECTIONS.items() if model is section)
+    content = _read(path)
+    if name not in content:
+        raise ConfigError(f"{path} has no section '{name}'. Take it from the repository's params.yaml.")
+    try:
+        return section.model_validate(content[name] or {})
+    except ValidationError as error:
+        where = [f"  {name}.{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path} cannot be used:\n" + "\n".join(where)) from None
+
+
+def check_all(path: Path) -> None:
+    """Validate every section, and that there is no other. Raises ConfigError."""
+    unknown = sorted(set(_read(path)) - set(SECTIONS))
+    if unknown:
+        raise ConfigError(f"{path} has unknown sections {unknown}; known are {sorted(SECTIONS)}.")
+    for model in SECTIONS.values():
+        load(path, model)
+
+
+def apply(path: Path, overlay: Path) -> list[str]:
+    """Write the values of `overlay` over those of `path`, keeping its comments. Returns the keys that changed."""
+    editor = YAML()
+    editor.width = 120
+    target = editor.load(path.read_text(encoding="utf-8"))
+    changed: list[str] = []
+
+    def merge(into: dict, values: dict, prefix: str) -> None:
+        for key, value in values.items():
+            if key not in into:
+                raise ConfigError(f"{overlay} sets {prefix}{key}, which {path.name} does not have.")
+            if isinstance(value, dict) and isinstance(into[key], dict):
+                merge(into[key], value, f"{prefix}{key}.")
+            elif into[key] != value:
+                into[key] = value
+                changed.append(f"{prefix}{key}")
+
+    merge(target, _read(overlay), "")
+    if changed:
+        with path.open("w", encoding="utf-8") as file:
+            editor.dump(target, file)
+    return changed

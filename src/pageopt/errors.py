@@ -1,0 +1,60 @@
+"""The one exception tree of the package.
+
+Every message says what was wrong, where (file, row, field), and what to do about it. The command line prints the message
+without a traceback and exits with the class's `exit_code`; the endpoint turns `RequestError` into a 4xx answer.
+"""
+
+
+class PageoptError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(PageoptError):
+    """A value in params.yaml, or on the command line, cannot be used."""
+
+    exit_code = 2
+
+
+class ContractError(PageoptError):
+    """A table breaks the data contract in a way that quarantining rows cannot mend."""
+
+    exit_code = 2
+
+
+class SourceError(PageoptError):
+    """A source of logs cannot be read."""
+
+    exit_code = 2
+
+
+class TrainingError(PageoptError):
+    """Training cannot start or go on: no usable rows, a loss that is not finite, a checkpoint of another run."""
+
+
+class EvaluationError(PageoptError):
+    """An estimate cannot be made from the arrays or logs given."""
+
+
+class ExportError(PageoptError):
+    """The page graph could not be exported, or an exported bundle cannot be loaded."""
+
+
+class ReleaseError(PageoptError):
+    """Registering, promoting, building or smoke-testing failed."""
+
+
+class Rejected(ReleaseError):
+    """The candidate failed a gate; the champion is as before."""
+
+    exit_code = 3
+
+
+class RequestError(PageoptError):
+    """A request to the endpoint that cannot be answered; `field` is its path in the body, `status` the HTTP status."""
+
+    def __init__(self, message: str, *, field: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.field = field
+        self.status = status

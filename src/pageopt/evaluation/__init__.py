@@ -1,0 +1,1 @@
+"""What a policy would earn: off-policy estimators, ranking metrics, power."""

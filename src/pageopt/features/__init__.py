@@ -1,0 +1,1 @@
+"""From checked logs to tensors: sessions, attribution, slot bias, counters, sampling, split, encoder."""

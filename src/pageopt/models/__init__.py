@@ -1,0 +1,1 @@
+"""The page models and their training."""

@@ -1,0 +1,1 @@
+"""Policies that need no network: Thompson sampling and the static page."""

@@ -1,0 +1,1 @@
+"""From a trained model to a promoted one: export, gates, registry, Bento, report."""

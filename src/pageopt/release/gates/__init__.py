@@ -1,0 +1,1 @@
+"""The five gates; each module has one function that returns a verdict."""

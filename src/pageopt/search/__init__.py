@@ -1,0 +1,1 @@
+"""From scores to a page: the reference beam search and the same search as one graph."""

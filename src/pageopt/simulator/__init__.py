@@ -1,0 +1,1 @@
+"""A shop whose truth is known: contexts, clicks, purchases, and the exact value of any policy."""
