@@ -1,0 +1,88 @@
+"""The command line: one command a stage, and the commands around them."""
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from pageopt import telemetry
+from pageopt.errors import PageoptError
+from pageopt.workspace import Workspace
+
+_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Decides which recommendation modules a page shows. Each stage reads files and params.yaml and writes files; "
+    "`dvc repro` runs them in order, `make run` runs them and releases the result.",
+)
+
+
+def _stage(name: str) -> None:
+    """Import a stage only when it runs: each pulls in other heavy libraries."""
+    import_module(f"pageopt.stages.{name}").run(Workspace.find())
+
+
+@_app.command()
+def collect() -> None:
+    """Read the source named in params.yaml into data/raw."""
+    _stage("collect")
+
+
+@_app.command()
+def check() -> None:
+    """Hold data/raw against the data contract; bad rows go to data/quarantine with a reason."""
+    _stage("check")
+
+
+@_app.command()
+def prepare() -> None:
+    """Make features, labels, slot bias, splits and the encoder: data/checked to data/prepared."""
+    _stage("prepare")
+
+
+@_app.command()
+def simulate_pages() -> None:
+    """Draw the fixed pool of page contexts on which candidate and champion are compared."""
+    _stage("simulate_pages")
+
+
+@_app.command()
+def train() -> None:
+    """Train the page model; an interrupted training goes on where it stood."""
+    _stage("train")
+
+
+@_app.command()
+def evaluate() -> None:
+    """Estimate what the model's pages would earn on the test split: reports/evaluation.json."""
+    _stage("evaluate")
+
+
+@_app.command()
+def export() -> None:
+    """Write model and search as one ONNX graph, with all that the endpoint needs, to models/bundle."""
+    _stage("export")
+
+
+@_app.command()
+def configure(
+    preset: Annotated[str, typer.Option(help="scale: demo, paper or small")] = "",
+    source: Annotated[str, typer.Option(help="where logs come from: simulator, obd or parquet")] = "",
+    data: Annotated[str, typer.Option(help="the folder of your own tables, for --source parquet")] = "",
+) -> None:
+    """Write a preset and a source into params.yaml (folder presets/), then validate the whole file."""
+    from pageopt.presets import configure as write
+
+    write(Workspace.find(), preset=preset, source=source, data=data)
+
+
+def app() -> None:
+    """Entry point: turns our errors into a message and an exit code, and lets the rest through."""
+    telemetry.switch_off()
+    try:
+        _app()
+    except PageoptError as error:
+        print(f"pageopt: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
