@@ -1,0 +1,5 @@
+"""`python -m pageopt` is the command line `pageopt`."""
+
+from pageopt.cli import app
+
+app()
