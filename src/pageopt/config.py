@@ -54,6 +54,8 @@ class ObdParams(Section):
 
 
 class CollectParams(Section):
+    """Which source of logs, and its settings."""
+
     source: Literal["simulator", "obd", "parquet"]
     folder: Path
     seed: int
@@ -62,6 +64,8 @@ class CollectParams(Section):
 
 
 class CheckParams(Section):
+    """How many bad rows are too many."""
+
     max_bad_share: float = Share
     slots: int | None = Field(gt=0, description="slots of the page; null: the deepest slot that 1 % of pages fill")
 
@@ -90,23 +94,31 @@ class FeatureParams(Section):
 
 
 class AttributionParams(Section):
+    """η and ε of the attribution weight η^((t_p - t_c)/(ε·T)) (paper section 4.4)."""
+
     decay: float = Field(gt=0, lt=1)
     scale: float = Field(gt=0)
 
 
 class SlotBiasParams(Section):
+    """Smoothing and clipping of the slot weights (paper section 4.5)."""
+
     by_platform: bool
     smoothing_views: float = Field(ge=0)
     max_weight: float = Field(ge=1)
 
 
 class SamplingParams(Section):
+    """Keep-rates of the training split (paper section 4.1)."""
+
     seed: int
     no_interaction_rate: float = Field(gt=0, le=1)
     production_to_exploration: float = Field(ge=0)
 
 
 class SplitParams(Section):
+    """Shares of the pages, in time order."""
+
     train: float = Field(gt=0, lt=1)
     valid: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
@@ -127,12 +139,16 @@ class CounterParams(Section):
 
 
 class EncoderParams(Section):
+    """Sizes of vocabularies and of titles."""
+
     min_count: int = Field(ge=1)
     title_tokens: int = Field(ge=1)
     vocabulary: int = Field(ge=1)
 
 
 class PrepareParams(Section):
+    """Everything between checked tables and tensors, and the resources it may use."""
+
     session_gap_minutes: float = Field(gt=0)
     purchase_window_hours: float = Field(gt=0)
     attribution: AttributionParams
@@ -146,6 +162,8 @@ class PrepareParams(Section):
 
 
 class TrainParams(Section):
+    """Model size, losses and optimiser."""
+
     seed: int
     threads: int = Field(gt=0)
     epochs: int = Field(gt=0)
@@ -163,12 +181,16 @@ class TrainParams(Section):
 
 
 class SearchParams(Section):
+    """The beam search of the page (paper section 5.2)."""
+
     width: int = Field(gt=0)
     beam_start: int = Field(gt=0)
     objective: Literal["click", "intent", "purchase"]
 
 
 class RewardModelParams(Section):
+    """The cross-fitted XGBoost reward model."""
+
     folds: int = Field(ge=2)
     rounds: int = Field(gt=0)
     depth: int = Field(gt=0)
@@ -176,6 +198,8 @@ class RewardModelParams(Section):
 
 
 class EvaluateParams(Section):
+    """Estimators, their clipping and their intervals."""
+
     seed: int
     threads: int = Field(gt=0)
     bootstrap: int = Field(gt=0)
@@ -185,16 +209,22 @@ class EvaluateParams(Section):
 
 
 class SimulatePagesParams(Section):
+    """Size of the fixed pool of contexts."""
+
     seed: int
     pages: int = Field(gt=0)
 
 
 class ExportParams(Section):
+    """Limits of the exported graph."""
+
     pass_tolerance: float = Field(gt=0)
     max_candidates: int = Field(gt=0)
 
 
 class DataGate(Section):
+    """Contract, volume and freshness; null is shown and not judged."""
+
     min_pages: int = Field(ge=0)
     min_clicks: int = Field(ge=0)
     max_age_days: float | None
@@ -211,10 +241,14 @@ class QualityGate(Section):
 
 
 class ParityGate(Section):
+    """Largest difference of a probability between PyTorch and ONNX."""
+
     tolerance: float = Field(gt=0)
 
 
 class LatencyGate(Section):
+    """Budgets in milliseconds, the ratio to the champion, and how long to measure."""
+
     p99_ms: float = Field(gt=0)
     http_p99_ms: float = Field(gt=0)
     ratio_to_champion: float = Field(gt=0)
@@ -224,12 +258,16 @@ class LatencyGate(Section):
 
 
 class DriftGate(Section):
+    """Largest distances of score distributions and family exposure from the champion's."""
+
     psi: float = Field(gt=0)
     jensen_shannon: float = Field(gt=0)
     wasserstein: float = Field(gt=0)
 
 
 class GatesParams(Section):
+    """The limits of the five gates."""
+
     data: DataGate
     quality: QualityGate
     parity: ParityGate
@@ -238,6 +276,8 @@ class GatesParams(Section):
 
 
 class ReleaseParams(Section):
+    """What is released under which name."""
+
     preset: str = Field(description="the scale last chosen with PRESET=, shown in summaries")
     model_name: str = Field(pattern=r"^[a-z0-9-]+$")
 

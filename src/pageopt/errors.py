@@ -1,7 +1,7 @@
 """The one exception tree of the package.
 
-Every message says what was wrong, where (file, row, field), and what to do about it. The command line prints the message
-without a traceback and exits with the class's `exit_code`; the endpoint turns `RequestError` into a 4xx answer.
+Every message says what was wrong, where (file, row, field), and what to do about it. The command line prints the
+message without a traceback and exits with the class's `exit_code`; the endpoint turns `RequestError` into a 4xx answer.
 """
 
 
@@ -45,7 +45,7 @@ class ReleaseError(PageoptError):
     """Registering, promoting, building or smoke-testing failed."""
 
 
-class Rejected(ReleaseError):
+class Rejected(ReleaseError):  # noqa: N818 - the name of the flow's final state
     """The candidate failed a gate; the champion is as before."""
 
     exit_code = 3

@@ -26,6 +26,7 @@ class Workspace:
 
     @property
     def params(self) -> Path:
+        """The numbers of every stage."""
         return self.root / "params.yaml"
 
     @property
@@ -70,6 +71,7 @@ class Workspace:
 
     @property
     def reports(self) -> Path:
+        """What people and gates read."""
         return self.root / "reports"
 
     @property
@@ -89,12 +91,15 @@ class Workspace:
 
     @property
     def artifacts(self) -> Path:
+        """Files of registered models."""
         return self.state / "artifacts"
 
     @property
     def bento_home(self) -> Path:
+        """The store of built Bentos."""
         return self.state / "bentoml"
 
     @property
     def prefect_home(self) -> Path:
+        """The database of Prefect's own server."""
         return self.state / "prefect"
