@@ -1,0 +1,163 @@
+"""The endpoint over HTTP: a plain ASGI application, since a framework's routing would cost as much as the decision.
+
+The decision runs in the event loop: it takes about a millisecond on one thread, less than a hand-over to a thread pool
+gains, and more workers, not threads, make more of it. Events go to the disk, so they are stored from a thread.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from pageopt.serving import metrics
+from pageopt.serving.decide import Decider, Engine
+from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, StoreError, parse_events
+from pageopt.serving.requests import MAX_PAGE_BYTES, RefusedError, parse_page
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_IN_FLIGHT = 256
+BODY_SECONDS = 10.0
+_PATHS = ("/rank_page", "/record_events")
+_log = logging.getLogger(__name__)
+
+
+class _HungUpError(Exception):
+    """The caller hung up before the body was there; nobody waits for an answer."""
+
+
+class PageApp:
+    """ASGI application with POST /rank_page and POST /record_events; everything else is 404 or 405.
+
+    It can be mounted before its model is loaded (BentoML mounts at import): call `attach` before the first request.
+    """
+
+    def __init__(self) -> None:
+        self._decider: Decider | None = None
+        self._events: EventStore | None = None
+        self._in_flight = 0
+        # One thread: SQLite takes one writer at a time, and order of arrival is kept.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
+
+    def attach(self, engine: Engine, version: str, events: EventStore) -> None:
+        """Serve `engine` under the name `version`, and store events in `events`."""
+        self._decider = Decider(engine, version)
+        self._events = events
+        self._version = version
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request; other kinds of connection, such as WebSockets, are closed."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        path = scope["path"]
+        self._in_flight += 1
+        status, headers = 200, []
+        try:
+            answer = await self._answer(path, scope, receive)
+        except RefusedError as refusal:
+            status, answer = refusal.status, refusal.body()
+            if status == 405:
+                headers = [(b"allow", b"POST")]
+            metrics.REFUSED.labels(path if path in _PATHS else "other", str(status)).inc()
+        except _HungUpError:
+            return
+        finally:
+            self._in_flight -= 1
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _answer(self, path: str, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
+        if path not in _PATHS:
+            raise RefusedError(f"There is nothing at {path[:100]}.", field="", fix="POST to /rank_page.", status=404)
+        if scope["method"] != "POST":
+            raise RefusedError(f"{path} takes POST, not {scope['method']}.", field="", fix="Send a POST.", status=405)
+        if self._in_flight > MAX_IN_FLIGHT:
+            raise RefusedError("Too many requests at once.", field="", fix="Try again in a moment.", status=429)
+        if path == "/rank_page":
+            body = await _body(scope, receive, MAX_PAGE_BYTES)
+            return self._rank_page(body)
+        body = await _body(scope, receive, MAX_EVENTS_BYTES)
+        return await self._record_events(body)
+
+    def _rank_page(self, body: bytes) -> bytes:
+        if self._decider is None:
+            raise _not_ready()
+        started = time.perf_counter()
+        page = parse_page(body, self._decider.limits)
+        answer, reason = self._decider.answer(page)
+        encoded = msgspec.json.encode(answer)
+        metrics.DECISION_SECONDS.observe(time.perf_counter() - started)
+        metrics.DECISIONS.labels(answer.policy, answer.model_version).inc()
+        if reason:
+            metrics.DEGRADED.labels(reason).inc()
+        return encoded
+
+    async def _record_events(self, body: bytes) -> bytes:
+        if self._events is None:
+            raise _not_ready()
+        batch = parse_events(body, now=time.time())
+        loop = asyncio.get_running_loop()
+        try:
+            receipt = await loop.run_in_executor(self._writer, self._events.add, batch)
+        except StoreError as error:
+            _log.error("%s", error)
+            raise RefusedError(
+                "The events could not be stored.", field="", fix="Send the same events again later.", status=503
+            ) from None
+        for outcome, count in receipt.counts().items():
+            metrics.EVENTS.labels(outcome).inc(count)
+        return msgspec.json.encode(receipt)
+
+
+def create_app(engine: Engine, version: str, events: EventStore) -> PageApp:
+    """The ASGI application for a loaded engine; `version` is the model_version of its answers."""
+    app = PageApp()
+    app.attach(engine, version, events)
+    return app
+
+
+def _not_ready() -> RefusedError:
+    return RefusedError("No model is loaded yet.", field="", fix="Wait until /readyz answers 200.", status=503)
+
+
+async def _body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+    """The whole body, read no further than `limit`. Raises RefusedError with 413 or 408, and _HungUpError."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    with contextlib.suppress(ValueError):
+        if int(declared) > limit:
+            raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _HungUpError
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise RefusedError(
+            f"The body did not arrive within {BODY_SECONDS:.0f} seconds.", field="", fix="Send it whole.", status=408
+        ) from None
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        f"The body is larger than {limit // 1024} KiB.", field="", fix="Send less in one request.", status=413
+    )

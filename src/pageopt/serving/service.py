@@ -1,0 +1,72 @@
+"""The BentoML service: one process a worker, each with its own engine, around the ASGI application.
+
+Environment variables
+    PAGEOPT_BUNDLE   the exported bundle; default: the folder `bundle` beside the package, as in a Bento
+    PAGEOPT_EVENTS   the SQLite file that events go to; default: .pageopt/events.sqlite below the current folder
+    PAGEOPT_WORKERS  processes, default 1; each takes one core
+    BENTOML_HOST, BENTOML_PORT  where to listen; default 127.0.0.1 and 3000
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import bentoml
+
+from pageopt.errors import ConfigError, PageoptError
+from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
+from pageopt.serving.engine import PageEngine
+from pageopt.serving.events import EventStore
+from pageopt.serving.version import model_version
+
+_ROOT = Path(__file__).resolve().parents[2]
+_app = PageApp()
+
+
+def _workers() -> int:
+    text = os.environ.get("PAGEOPT_WORKERS") or "1"
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"PAGEOPT_WORKERS is {text!r}; give the number of processes, 1 to 64.")
+    return int(text)
+
+
+def _path(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).absolute()
+
+
+def _load() -> tuple[PageEngine, str]:
+    bundle = _path("PAGEOPT_BUNDLE", _ROOT / "bundle")
+    return PageEngine(bundle), model_version(bundle, _ROOT / "release.json")
+
+
+@bentoml.service(
+    name="pageopt",
+    workers=_workers(),
+    http={"host": "127.0.0.1", "port": 3000},
+    # The application refuses earlier, with its own body; these are the backstop.
+    traffic={"timeout": 30, "max_concurrency": 2 * MAX_IN_FLIGHT * _workers()},
+    # A line in the log costs more than the decision; /metrics counts requests.
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(_app, path="/")
+class PageService:
+    """Decides which modules a page shows, and takes what happened on it."""
+
+    @bentoml.on_deployment
+    @staticmethod
+    def prepare() -> None:
+        """Once, before any worker: load the model, so that a broken bundle ends the server and not each worker in turn.
+
+        Workers inherit the environment but run in the Bento's folder, so paths are made absolute here.
+        """
+        os.environ["PAGEOPT_BUNDLE"] = str(_path("PAGEOPT_BUNDLE", _ROOT / "bundle"))
+        os.environ["PAGEOPT_EVENTS"] = str(_path("PAGEOPT_EVENTS", Path(".pageopt") / "events.sqlite"))
+        try:
+            _load()
+        except PageoptError as error:
+            print(f"pageopt: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+
+    def __init__(self) -> None:
+        engine, version = _load()
+        _app.attach(engine, version, EventStore(_path("PAGEOPT_EVENTS", Path(".pageopt") / "events.sqlite")))
