@@ -1,0 +1,92 @@
+"""What a candidate is made of: data versions, code, params. Equal fingerprints need no second verdict."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pageopt.errors import ReleaseError
+from pageopt.workspace import Workspace
+
+# Code that runs behind the endpoint or in a gate. Code of the stages shows in the hashes of what they wrote.
+_CODE = ("src/pageopt/serving", "src/pageopt/features", "src/pageopt/release/gates")
+_FILES = ("bentofile.yaml", "serving.lock")
+_PARAMS = ("gates", "search")
+# Measured, and different in every run of the same stage.
+_NOT_EVIDENCE = ("reports/train.json", "reports/plots/")
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """An output of a stage as dvc.lock names it; `md5` finds it in the DVC cache and remote."""
+
+    path: str
+    stage: str
+    md5: str
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The Git commit of the code; `dirty` if tracked files differ from it. Both unknown outside Git."""
+
+    sha: str | None
+    dirty: bool | None
+
+
+def data_versions(root: Path) -> list[DataVersion]:
+    """The outputs of all stages, from dvc.lock. Raises ReleaseError where there is none."""
+    try:
+        lock = YAML(typ="safe").load((root / "dvc.lock").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"{root / 'dvc.lock'} is missing: no stage has run yet. Run: make run") from None
+    return [
+        DataVersion(out["path"], stage, out["md5"], int(out.get("size", 0)), int(out.get("nfiles", 1)))
+        for stage, entry in lock["stages"].items()
+        for out in entry.get("outs", ())
+    ]
+
+
+def _code(root: Path) -> Iterator[Path]:
+    for folder in _CODE:
+        yield from sorted((root / folder).rglob("*.py"))
+    yield from (root / name for name in _FILES if (root / name).is_file())
+
+
+def fingerprint(workspace: Workspace) -> str:
+    """Sixteen hex digits over every output of the stages, the code that gates and serves, and the gates' limits."""
+    params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
+    parts: dict[str, object] = {
+        "data": {v.path: v.md5 for v in data_versions(workspace.root) if not v.path.startswith(_NOT_EVIDENCE)},
+        "code": {
+            str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in _code(workspace.root)
+        },
+        "params": {name: params.get(name) for name in _PARAMS},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def commit(root: Path) -> Commit:
+    """The commit of the code in `root`."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    sha = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return Commit(sha, bool(changes) if changes is not None else None)
+
+
+def as_json(versions: list[DataVersion]) -> dict[str, dict[str, object]]:
+    """Data versions by path, for release.json."""
+    return {version.path: {k: v for k, v in asdict(version).items() if k != "path"} for version in versions}

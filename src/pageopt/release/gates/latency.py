@@ -1,0 +1,118 @@
+"""Latency gate: time of one page decision, in this process and over HTTP on the built Bento.
+
+In this process candidate and champion answer turn by turn, so that both see the same load of the machine.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.config import LatencyGate
+from pageopt.release.gates.champion import Champion
+from pageopt.release.verdict import Check, Verdict
+from pageopt.serving.engine import PageEngine
+
+
+def largest(
+    fields: Mapping[str, Sequence[Any]], candidates: NDArray[np.int64]
+) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    """The pages with the most candidates: their raw fields, one mapping each, and candidates [P', N]."""
+    counts = (candidates >= 0).sum(axis=1)
+    rows = np.flatnonzero(counts == counts.max())
+    return [{name: column[row] for name, column in fields.items()} for row in rows], candidates[rows]
+
+
+def measure(
+    engine: PageEngine,
+    champion: Champion | None,
+    fields: Mapping[str, Sequence[Any]],
+    candidates: NDArray[np.int64],
+    calls: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
+    """Milliseconds of `calls` decisions of single pages, of candidate and champion, and the number of modules offered.
+
+    The pages are those with the most candidates.
+    """
+    pages, offered = largest(fields, candidates)
+    rows = [row[row >= 0] for row in offered]
+    mapped = [champion.index[row][champion.index[row] >= 0] for row in rows] if champion else []
+    times: tuple[list[float], list[float]] = ([], [])
+    warm_up = min(20, calls)
+    for call in range(warm_up + calls):
+        page = call % len(pages)
+        runs = [(0, engine, rows[page])]
+        if champion:
+            runs.append((1, champion.engine, mapped[page]))
+        for side, each, row in runs if call % 2 else runs[::-1]:
+            started = time.perf_counter()
+            each.rank_one(pages[page], row)
+            if call >= warm_up:
+                times[side].append((time.perf_counter() - started) * 1e3)
+    return np.array(times[0]), np.array(times[1]) if champion else None, len(rows[0])
+
+
+def judge(
+    candidate_ms: NDArray[np.float64],
+    champion_ms: NDArray[np.float64] | None,
+    candidates: int,
+    limits: LatencyGate,
+    no_champion: str = "no champion",
+) -> Verdict:
+    """The verdict on times of single decisions [calls]; the ratio to the champion is one of medians."""
+    p50, p99 = np.percentile(candidate_ms, [50, 99])
+    checks = [
+        Check(
+            "p99 in ms",
+            bool(p99 <= limits.p99_ms),
+            p99,
+            limits.p99_ms,
+            f"a page of {candidates} candidates takes {p50:.2f} ms (p99 {p99:.2f} ms, {limits.p99_ms:g} allowed)",
+        )
+    ]
+    if champion_ms is None:
+        checks.append(Check("ratio to the champion", True, None, limits.ratio_to_champion, no_champion))
+    else:
+        before = float(np.percentile(champion_ms, 50))
+        ratio = float(p50 / before)
+        checks.append(
+            Check(
+                "ratio to the champion",
+                ratio <= limits.ratio_to_champion,
+                ratio,
+                limits.ratio_to_champion,
+                f"{ratio:.2f} times the champion's {before:.2f} ms, {limits.ratio_to_champion:g} allowed",
+            )
+        )
+    return Verdict.of("latency", checks)
+
+
+def judge_http(milliseconds: NDArray[np.float64], failures: int, seconds: float, limits: LatencyGate) -> Verdict:
+    """The verdict on answers [requests] of the built Bento under load, and on requests that got none."""
+    requests = len(milliseconds) + failures
+    checks = [
+        Check(
+            "failed requests",
+            failures == 0 and len(milliseconds) > 0,
+            failures,
+            0,
+            f"{failures} of {requests} requests failed",
+        )
+    ]
+    if len(milliseconds):
+        p50, p99 = np.percentile(milliseconds, [50, 99])
+        rate = len(milliseconds) / seconds
+        checks.insert(
+            0,
+            Check(
+                "p99 over HTTP in ms",
+                bool(p99 <= limits.http_p99_ms),
+                p99,
+                limits.http_p99_ms,
+                f"the Bento answers {rate:,.0f} pages/s, each in {p50:.1f} ms (p99 {p99:.1f} ms, "
+                f"{limits.http_p99_ms:g} allowed) with {limits.http_concurrency} clients",
+            ),
+        )
+    return Verdict.of("latency over HTTP", checks)
