@@ -1,0 +1,281 @@
+"""The one encoder: raw fields of pages and modules to the integers and floats a model reads.
+
+Fitted on the train split by stage prepare, saved as JSON and safetensors, and loaded by training, export checks and
+serving, so that a page means the same tensors everywhere. Needs NumPy and safetensors only.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pageopt.errors import ContractError
+from pageopt.features.columns import Categories, Numerics, Tokens
+from pageopt.features.fields import Field, of_kind
+
+_JSON, _ARRAYS = "encoder.json", "encoder.safetensors"
+_STATISTICS = ("low", "high", "log", "mean", "scale")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EncodedPages:
+    """Encoded page contexts: P pages, C categorical, D numeric and X text fields, T tokens a text.
+
+    Attributes:
+        categorical: int64 `[P, C]`, codes below `Encoder.cardinalities`.
+        numeric: float32 `[P, D]`, standardised, 0 where missing.
+        tokens: int64 `[P, X, T]`, codes below `Encoder.vocabulary_size`, padded with 0.
+    """
+
+    categorical: np.ndarray
+    numeric: np.ndarray
+    tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.categorical)
+
+    def take(self, rows: np.ndarray | slice) -> "EncodedPages":
+        """These pages only, in this order (an index array, a mask or a slice)."""
+        return EncodedPages(self.categorical[rows], self.numeric[rows], self.tokens[rows])
+
+
+class Encoder:
+    """Raw fields to `EncodedPages`, and the encoded modules.
+
+    Attributes:
+        page_fields: every page field; the columns of `categorical` are its categorical fields in this order, and so on.
+        module_fields: the same for the modules table.
+        cardinalities: rows an embedding of each categorical page field needs (0 missing, 1 unknown, 2.. known values).
+        vocabulary_size: rows an embedding of tokens needs; pages and modules share the vocabulary.
+        families: sorted names; `module_family` int64 `[M]` indexes them.
+        module_ids: sorted; a module's index is its place here.
+        module_categorical, module_numeric, module_tokens: int64 `[M, Cm]`, float32 `[M, Dm]`, int64 `[M, Xm, T]`.
+        module_cardinalities: as `cardinalities`, for module fields.
+        slots: K, the slots of a page.
+    """
+
+    def __init__(
+        self,
+        *,
+        page_fields: Sequence[Field],
+        module_fields: Sequence[Field],
+        categories: Mapping[str, Categories],
+        numerics: Numerics,
+        tokens: Tokens,
+        families: Sequence[str],
+        module_ids: Sequence[str],
+        module_family: np.ndarray,
+        module_categorical: np.ndarray,
+        module_cardinalities: Sequence[int],
+        module_numeric: np.ndarray,
+        module_tokens: np.ndarray,
+        slots: int,
+    ) -> None:
+        self.page_fields = tuple(page_fields)
+        self.module_fields = tuple(module_fields)
+        self.families = tuple(families)
+        self.module_ids = tuple(module_ids)
+        self.module_family = module_family
+        self.module_categorical = module_categorical
+        self.module_cardinalities = tuple(module_cardinalities)
+        self.module_numeric = module_numeric
+        self.module_tokens = module_tokens
+        self.slots = slots
+        self._categorical = of_kind(self.page_fields, "categorical")
+        self._texts = of_kind(self.page_fields, "text")
+        self._categories = tuple(categories[name] for name in self._categorical)
+        self._numerics = numerics
+        self._tokens = tokens
+
+    @classmethod
+    def fit(
+        cls,
+        page_fields: Sequence[Field],
+        pages: Mapping[str, Sequence | np.ndarray],
+        module_fields: Sequence[Field],
+        modules: Mapping[str, Sequence | np.ndarray],
+        *,
+        slots: int,
+        min_count: int,
+        title_tokens: int,
+        vocabulary: int,
+    ) -> "Encoder":
+        """Fit on train pages and on the modules table.
+
+        Args:
+            page_fields: the fields of a page.
+            pages: train columns by name, one value a page; each column is read once or twice, so it may load lazily.
+            module_fields: the fields of a module.
+            modules: columns by name, one value a module, with `module_id` (sorted, unique) and `family` among them.
+            slots: K.
+            min_count: pages a categorical value or a word must occur on to get a code of its own. Values of modules
+                always do: there are few, and each is its own evidence.
+            title_tokens: T, words kept of a text.
+            vocabulary: most words that get a code.
+
+        Raises:
+            ContractError: module ids that are not sorted and unique.
+        """
+        page_fields, module_fields = tuple(page_fields), tuple(module_fields)
+        module_ids = [str(value) for value in modules["module_id"]]
+        if module_ids != sorted(set(module_ids)):
+            raise ContractError("Modules must be sorted by module_id without repeats before the encoder is fitted.")
+        families = sorted({str(value) for value in modules["family"]})
+        place = {family: index for index, family in enumerate(families)}
+        page_texts, module_texts = of_kind(page_fields, "text"), of_kind(module_fields, "text")
+        tokens = Tokens.fit(
+            [*(pages[name] for name in page_texts), *(modules[name] for name in module_texts)],
+            length=title_tokens,
+            size=vocabulary,
+            min_count=min_count,
+        )
+        categories = {
+            name: Categories.fit(pages[name], min_count=min_count) for name in of_kind(page_fields, "categorical")
+        }
+        module_categories = {
+            name: Categories.fit(modules[name], min_count=1) for name in of_kind(module_fields, "categorical")
+        }
+        count = len(module_ids)
+        return cls(
+            page_fields=page_fields,
+            module_fields=module_fields,
+            categories=categories,
+            numerics=Numerics.fit(of_kind(page_fields, "numeric"), pages),
+            tokens=tokens,
+            families=families,
+            module_ids=module_ids,
+            module_family=np.array([place[str(value)] for value in modules["family"]], dtype=np.int64),
+            module_categorical=_stack([c.encode(modules[name], count) for name, c in module_categories.items()], count),
+            module_cardinalities=[c.cardinality for c in module_categories.values()],
+            module_numeric=Numerics.fit(of_kind(module_fields, "numeric"), modules).encode(modules, count),
+            module_tokens=_stack([tokens.encode(modules[name], count) for name in module_texts], count, title_tokens),
+            slots=slots,
+        )
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Rows an embedding of each categorical page field needs."""
+        return tuple(categories.cardinality for categories in self._categories)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows an embedding of tokens needs."""
+        return self._tokens.size
+
+    @property
+    def title_tokens(self) -> int:
+        """T, tokens a text is cut or padded to."""
+        return self._tokens.length
+
+    def categorical_place(self, name: str) -> int:
+        """Column of a categorical page field in `EncodedPages.categorical`."""
+        return self._categorical.index(name)
+
+    def categories_of(self, name: str) -> tuple[str, ...]:
+        """Known values of a categorical page field; the value at i has code i + 2."""
+        return self._categories[self.categorical_place(name)].values
+
+    def encode(self, fields: Mapping[str, Sequence | np.ndarray]) -> EncodedPages:
+        """Raw columns by name, each one value a page, to `EncodedPages`. The same for one request and a million pages.
+
+        A column that is not there, and a value None or NaN, is missing; columns that are no fields are ignored.
+
+        Raises:
+            ContractError: no column, columns of different lengths, or a numeric column that does not hold numbers.
+        """
+        if not fields:
+            raise ContractError("Nothing to encode: give at least one column, for example 'platform'.")
+        rows = len(next(iter(fields.values())))
+        nothing: list[None] = [None] * rows
+        try:
+            categorical = [
+                categories.encode(fields.get(name, nothing), rows)
+                for name, categories in zip(self._categorical, self._categories, strict=True)
+            ]
+            tokens = [self._tokens.encode(fields.get(name, nothing), rows) for name in self._texts]
+        except (TypeError, ValueError, IndexError):
+            raise ContractError(self._complaint(fields, rows)) from None
+        return EncodedPages(
+            categorical=_stack(categorical, rows),
+            numeric=self._numerics.encode(fields, rows),
+            tokens=_stack(tokens, rows, self._tokens.length),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write encoder.json and encoder.safetensors into `folder`, byte for byte the same for the same encoder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "slots": self.slots,
+            "title_tokens": self._tokens.length,
+            "page_fields": [field.to_json() for field in self.page_fields],
+            "module_fields": [field.to_json() for field in self.module_fields],
+            "categories": {n: list(c.values) for n, c in zip(self._categorical, self._categories, strict=True)},
+            "vocabulary": list(self._tokens.vocabulary),
+            "families": list(self.families),
+            "module_ids": list(self.module_ids),
+            "module_cardinalities": list(self.module_cardinalities),
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        (folder / _JSON).write_text(text, encoding="utf-8")
+        arrays = {name: np.asarray(getattr(self._numerics, name), dtype=np.float64) for name in _STATISTICS}
+        arrays |= {
+            "module_family": self.module_family,
+            "module_categorical": self.module_categorical,
+            "module_numeric": self.module_numeric,
+            "module_tokens": self.module_tokens,
+        }
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _ARRAYS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Encoder":
+        """Read what `save` wrote. Raises ContractError where it is missing or not readable."""
+        try:
+            content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+            arrays = load_file(folder / _ARRAYS)
+            if content["format"] != _FORMAT:
+                raise ContractError(
+                    f"{folder / _JSON} has format {content['format']}, this version reads {_FORMAT}. Run prepare again."
+                )
+            page_fields = tuple(Field.from_json(field) for field in content["page_fields"])
+            return cls(
+                page_fields=page_fields,
+                module_fields=tuple(Field.from_json(field) for field in content["module_fields"]),
+                categories={name: Categories(values) for name, values in content["categories"].items()},
+                numerics=Numerics(of_kind(page_fields, "numeric"), **{name: arrays[name] for name in _STATISTICS}),
+                tokens=Tokens(content["vocabulary"], content["title_tokens"]),
+                families=content["families"],
+                module_ids=content["module_ids"],
+                module_family=arrays["module_family"],
+                module_categorical=arrays["module_categorical"],
+                module_cardinalities=content["module_cardinalities"],
+                module_numeric=arrays["module_numeric"],
+                module_tokens=arrays["module_tokens"],
+                slots=content["slots"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ContractError(
+                f"The encoder in {folder} cannot be read ({type(error).__name__}: {error}). Run stage prepare again."
+            ) from None
+
+    def _complaint(self, fields: Mapping[str, Sequence | np.ndarray], rows: int) -> str:
+        for name in (*self._categorical, *self._texts):
+            column = fields.get(name)
+            if column is not None and len(column) != rows:
+                return f"Field '{name}' has {len(column)} values where the first has {rows}. Give one value a page."
+            if column is not None and any(isinstance(value, list | dict) for value in column):
+                return f"Field '{name}' must hold text, numbers or nulls. Give one plain value a page."
+        return "A field cannot be encoded. Give one plain value a page."
+
+
+def _stack(columns: list[np.ndarray], rows: int, length: int | None = None) -> np.ndarray:
+    """Columns side by side, int64 `[rows, columns]` or `[rows, columns, length]`, also where there is none."""
+    if columns:
+        return np.stack(columns, axis=1)
+    return np.zeros((rows, 0) if length is None else (rows, 0, length), dtype=np.int64)
