@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+import pageopt
 from pageopt.errors import ReleaseError
 from pageopt.workspace import Workspace
 
 # Code that runs behind the endpoint or in a gate. Code of the stages shows in the hashes of what they wrote.
-_CODE = ("src/pageopt/serving", "src/pageopt/features", "src/pageopt/release/gates")
+_CODE = ("serving", "features", "release/gates")
 _FILES = ("bentofile.yaml", "serving.lock")
 _PARAMS = ("gates", "search")
 # Measured, and different in every run of the same stage.
@@ -52,10 +53,12 @@ def data_versions(root: Path) -> list[DataVersion]:
     ]
 
 
-def _code(root: Path) -> Iterator[Path]:
+def _code(root: Path) -> Iterator[tuple[str, Path]]:
+    package = Path(pageopt.__file__).parent
     for folder in _CODE:
-        yield from sorted((root / folder).rglob("*.py"))
-    yield from (root / name for name in _FILES if (root / name).is_file())
+        for path in sorted((package / folder).rglob("*.py")):
+            yield str(path.relative_to(package)), path
+    yield from ((name, root / name) for name in _FILES if (root / name).is_file())
 
 
 def fingerprint(workspace: Workspace) -> str:
@@ -63,10 +66,7 @@ def fingerprint(workspace: Workspace) -> str:
     params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
     parts: dict[str, object] = {
         "data": {v.path: v.md5 for v in data_versions(workspace.root) if not v.path.startswith(_NOT_EVIDENCE)},
-        "code": {
-            str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in _code(workspace.root)
-        },
+        "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _code(workspace.root)},
         "params": {name: params.get(name) for name in _PARAMS},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

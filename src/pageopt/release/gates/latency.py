@@ -14,21 +14,22 @@ from pageopt.config import LatencyGate
 from pageopt.release.gates.champion import Champion
 from pageopt.release.verdict import Check, Verdict
 from pageopt.serving.engine import PageEngine
+from pageopt.serving.load import LoadResult
 
 
 def largest(
-    fields: Mapping[str, Sequence[Any]], candidates: NDArray[np.int64]
+    fields: Mapping[str, Sequence[Any] | NDArray[Any]], candidates: NDArray[np.int64]
 ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
     """The pages with the most candidates: their raw fields, one mapping each, and candidates [P', N]."""
     counts = (candidates >= 0).sum(axis=1)
     rows = np.flatnonzero(counts == counts.max())
-    return [{name: column[row] for name, column in fields.items()} for row in rows], candidates[rows]
+    return [{name: column[row] for name, column in fields.items()} for row in rows.tolist()], candidates[rows]
 
 
 def measure(
     engine: PageEngine,
     champion: Champion | None,
-    fields: Mapping[str, Sequence[Any]],
+    fields: Mapping[str, Sequence[Any] | NDArray[Any]],
     candidates: NDArray[np.int64],
     calls: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
@@ -89,30 +90,21 @@ def judge(
     return Verdict.of("latency", checks)
 
 
-def judge_http(milliseconds: NDArray[np.float64], failures: int, seconds: float, limits: LatencyGate) -> Verdict:
-    """The verdict on answers [requests] of the built Bento under load, and on requests that got none."""
-    requests = len(milliseconds) + failures
-    checks = [
-        Check(
-            "failed requests",
-            failures == 0 and len(milliseconds) > 0,
-            failures,
-            0,
-            f"{failures} of {requests} requests failed",
-        )
-    ]
-    if len(milliseconds):
-        p50, p99 = np.percentile(milliseconds, [50, 99])
-        rate = len(milliseconds) / seconds
-        checks.insert(
-            0,
+def judge_http(load: LoadResult, limits: LatencyGate) -> Verdict:
+    """The verdict on the built Bento under load: the time of its answers, and requests that got none or not a page."""
+    asked = load.requests + load.errors
+    failed = asked - load.statuses.get(200, 0)
+    return Verdict.of(
+        "latency over HTTP",
+        [
             Check(
                 "p99 over HTTP in ms",
-                bool(p99 <= limits.http_p99_ms),
-                p99,
+                bool(load.p99_ms <= limits.http_p99_ms),  # NaN, where there was no answer, fails
+                load.p99_ms,
                 limits.http_p99_ms,
-                f"the Bento answers {rate:,.0f} pages/s, each in {p50:.1f} ms (p99 {p99:.1f} ms, "
-                f"{limits.http_p99_ms:g} allowed) with {limits.http_concurrency} clients",
+                f"{load.requests / limits.http_seconds:,.0f} pages/s from {limits.http_concurrency} clients, each in "
+                f"{load.p50_ms:.1f} ms (p99 {load.p99_ms:.1f} ms, {limits.http_p99_ms:g} allowed)",
             ),
-        )
-    return Verdict.of("latency over HTTP", checks)
+            Check("failed requests", failed == 0, failed, 0, f"{failed} of {asked} requests failed"),
+        ],
+    )

@@ -1,0 +1,191 @@
+"""Builds the endpoint of one registered version as a Bento, and runs it."""
+
+import ast
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+import pageopt
+from pageopt.errors import ReleaseError
+from pageopt.release.registry import Version
+from pageopt.workspace import Workspace
+
+_NAME = "pageopt"
+_ENTRY = "pageopt.serving.service"
+_READY_SECONDS = 120
+
+
+def imported(package: Path, entry: str) -> list[Path]:
+    """Source files of `package` that module `entry` imports, directly or not, relative to the folder above it."""
+    top = package.parent
+    waiting, found = [entry], set()
+    while waiting:
+        name = waiting.pop()
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):  # a module's parent packages are imported with it
+            base = top.joinpath(*parts[:depth])
+            path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+            if path in found or not path.is_file():
+                continue
+            found.add(path)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == package.name]
+                elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package.name:
+                    # `from a.b import c`: c may be a module too.
+                    waiting += [f"{node.module}.{alias.name}" for alias in node.names]
+    return sorted(path.relative_to(top) for path in found)
+
+
+def _environment(workspace: Workspace, home: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    events = str(workspace.state / "events.sqlite")
+    return {"PAGEOPT_EVENTS": events, **os.environ, "PATH": path, "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+
+
+def tag_of(version: Version) -> str:
+    """The tag of a version's Bento."""
+    return f"{_NAME}:v{version.number}-{version.fingerprint[:8]}"
+
+
+def _store(workspace: Workspace, tag: str) -> Path:
+    name, _, version = tag.partition(":")
+    return workspace.bento_home / "bentos" / name / version
+
+
+def build(workspace: Workspace, version: Version) -> str:
+    """Build the Bento of `version` unless the store has it, and return its tag.
+
+    It is built in a draft store and moved into the real one whole: a kill leaves no half-built Bento behind. Raises
+    ReleaseError with BentoML's own words.
+    """
+    tag = tag_of(version)
+    place = _store(workspace, tag)
+    if (place / "bento.yaml").is_file():
+        return tag
+    if not (version.folder / "page.onnx").is_file():
+        raise ReleaseError(f"The registry lost the bundle of version {version.number}: {version.folder} is not there.")
+    draft = workspace.bento_home / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    context = draft / "context"
+    package = Path(pageopt.__file__).parent
+    for path in imported(package, _ENTRY):
+        (context / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package.parent / path, context / path)
+    shutil.copytree(version.folder, context / "bundle")
+    for name in ("bentofile.yaml", "serving.lock"):
+        if not (workspace.root / name).is_file():
+            raise ReleaseError(f"{workspace.root / name} is missing. Take it from the repository: git checkout {name}")
+        shutil.copyfile(workspace.root / name, context / name)
+    release = {"model": {"version": version.number, "run_id": version.run_id}, "fingerprint": version.fingerprint}
+    (context / "release.json").write_text(json.dumps(release), encoding="utf-8")
+    home = draft / "home"
+    command = [sys.executable, "-m", "bentoml", "build", "--version", place.name, "--output", "tag", str(context)]
+    done = subprocess.run(
+        command, cwd=context, env=_environment(workspace, home), capture_output=True, text=True, check=False
+    )
+    built = home / "bentos" / _NAME / place.name
+    if done.returncode != 0 or not (built / "bento.yaml").is_file():
+        raise ReleaseError(f"The Bento of version {version.number} could not be built:\n{done.stdout}{done.stderr}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    built.rename(place)
+    shutil.rmtree(draft)
+    return tag
+
+
+def command(tag: str, port: int) -> list[str]:
+    """The command that serves a Bento on this machine only."""
+    return [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def serve(workspace: Workspace, version: Version, port: int) -> int:
+    """Serve the Bento of `version` until it is ended, building it first if the store lost it. Returns its exit code."""
+    tag = build(workspace, version)
+    environment = _environment(workspace, workspace.bento_home)
+    process = subprocess.Popen(command(tag, port), cwd=workspace.state, env=environment)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: process.send_signal(received))
+    return process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(workspace: Workspace, tag: str) -> Iterator[str]:
+    """Serve a Bento on a free port while the block runs; yields its address.
+
+    Its events go to a file of their own, thrown away afterwards. Raises ReleaseError with the server's last words if it
+    does not become ready.
+    """
+    scratch = workspace.state / "trial"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = _environment(workspace, workspace.bento_home) | {"PAGEOPT_EVENTS": str(scratch / "events.sqlite")}
+    log = scratch / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(tag, port),
+            cwd=scratch,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that its workers can be ended with it
+        )
+        try:
+            _wait_until_ready(process, url, log)
+            yield url
+        finally:
+            _end(process)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    words = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    state = (
+        f"ended with code {process.returncode}"
+        if process.poll() is not None
+        else f"was not ready in {_READY_SECONDS} s"
+    )
+    raise ReleaseError(f"The Bento's server {state}:\n{words}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
