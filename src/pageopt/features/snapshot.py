@@ -1,0 +1,172 @@
+"""Counters and features of every user in one SQLite file, read at serving.
+
+Written by stage prepare as of the end of the log; serving looks users up by id and does not decay further. Reading
+needs sqlite3 and NumPy only, opens the file read-only, and is safe from several threads.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pageopt.errors import ContractError
+from pageopt.features.counters import CounterLayout, UserState, page_counters
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE users (user_id TEXT PRIMARY KEY, state BLOB, declared TEXT) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """One user to write: counters as of the snapshot's reference time, and declared columns of the users table."""
+
+    user_id: str
+    state: UserState | None
+    declared: Mapping[str, Any] | None = None
+
+
+def pack(state: UserState) -> bytes:
+    """A state as bytes, little-endian: two counts, the places that are not all 0, then totals and their values.
+
+    Most users know few families and categories, so only those are stored.
+    """
+    families = np.flatnonzero(state.families.any(axis=(1, 2)))
+    categories = np.flatnonzero(state.categories.any(axis=(1, 2)))
+    places = np.concatenate([[len(families), len(categories)], families, categories])
+    values = [state.totals.ravel(), state.families[families].ravel(), state.categories[categories].ravel()]
+    return places.astype("<u4").tobytes() + np.concatenate(values).astype("<f8").tobytes()
+
+
+def unpack(blob: bytes, layout: CounterLayout, reference_us: int) -> UserState:
+    """Inverse of `pack`."""
+    state = UserState(layout, reference_us)
+    families, categories = np.frombuffer(blob, "<u4", 2).tolist()
+    places = np.frombuffer(blob, "<u4", families + categories, 8)
+    values = np.frombuffer(blob, "<f8", offset=8 + places.nbytes)
+    ends = np.cumsum([state.totals.size, families * state.families[:1].size])
+    state.totals = values[: ends[0]].reshape(state.totals.shape).copy()
+    state.families[places[:families]] = values[ends[0] : ends[1]].reshape(families, *state.families.shape[1:])
+    state.categories[places[families:]] = values[ends[1] :].reshape(categories, *state.categories.shape[1:])
+    return state
+
+
+def write_snapshot(
+    path: Path, users: Iterable[UserRow], layout: CounterLayout, *, reference_us: int, declared: Sequence[str]
+) -> int:
+    """Write users in the order given, which should be sorted by id, and return how many.
+
+    The same users give the same bytes. `declared` names the columns every user row may hold besides counters.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    count = 0
+
+    def rows() -> Iterable[tuple[str, bytes | None, str | None]]:
+        nonlocal count
+        for user in users:
+            count += 1
+            state = None if user.state is None else pack(user.state)
+            yield user.user_id, state, json.dumps(user.declared, ensure_ascii=False) if user.declared else None
+
+    try:
+        connection.execute("PRAGMA page_size = 4096")
+        connection.execute("PRAGMA journal_mode = OFF")  # a half-written file is made anew, never mended
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executescript(_SCHEMA)
+        meta = {
+            "format": _FORMAT,
+            "counters": layout.to_json(),
+            "reference_us": reference_us,
+            "declared": list(declared),
+        }
+        with connection:
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
+            connection.executemany("INSERT INTO users VALUES (?, ?, ?)", rows())
+        connection.execute("VACUUM")
+    finally:
+        connection.close()
+    return count
+
+
+class UserSnapshot:
+    """Reader of a snapshot.
+
+    Attributes:
+        layout: the counters it holds.
+        reference_us: the time its counters stand at, microseconds since 1970 UTC.
+        declared: names of the declared user columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
+        self._path = path
+        self._local = threading.local()
+        if not path.is_file():
+            raise ContractError(f"The user snapshot {path} is missing. Run stage prepare, or export the bundle again.")
+        try:
+            meta = {key: json.loads(value) for key, value in self._connection().execute("SELECT key, value FROM meta")}
+            if meta["format"] != _FORMAT:
+                raise ContractError(f"{path} has format {meta['format']}, this version reads {_FORMAT}. Prepare again.")
+            self.layout = CounterLayout.from_json(meta["counters"])
+            self.reference_us: int = meta["reference_us"]
+            self.declared: tuple[str, ...] = tuple(meta["declared"])
+        except (sqlite3.DatabaseError, KeyError, ValueError, TypeError) as error:
+            raise ContractError(
+                f"The user snapshot {path} cannot be read ({error}). Run stage prepare, or export the bundle again."
+            ) from None
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # One connection a thread; another thread may close it when the snapshot is let go.
+            connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False)
+            self._local.connection = connection
+        return connection
+
+    def __len__(self) -> int:
+        return int(self._connection().execute("SELECT count(*) FROM users").fetchone()[0])
+
+    def user_ids(self) -> list[str]:
+        """Every user id, sorted."""
+        return [row[0] for row in self._connection().execute("SELECT user_id FROM users ORDER BY user_id")]
+
+    def get(self, user_id: str | None) -> UserState | None:
+        """Counters of a user at `reference_us`; None for a user that is unknown or has no events."""
+        row = self._row(user_id)
+        return None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
+
+    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
+        """Counter columns and declared user columns of a page of this user, by name; unknown users get 0 and None."""
+        row = self._row(user_id)
+        state = None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
+        features = page_counters(state, hero_category, self.layout)
+        declared = {} if row is None or row[1] is None else json.loads(row[1])
+        for name in self.declared:
+            features[name] = declared.get(name)
+        return features
+
+    def _row(self, user_id: str | None) -> tuple[bytes | None, str | None] | None:
+        if user_id is None:
+            return None
+        query = "SELECT state, declared FROM users WHERE user_id = ?"
+        try:
+            row: tuple[bytes | None, str | None] | None = self._connection().execute(query, (user_id,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise ContractError(f"The user snapshot {self._path} cannot be read ({error}). Export it again.") from None
+        return row
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
