@@ -1,0 +1,140 @@
+"""The true model of clicks and purchases, exact for any page.
+
+    P(click at s) = θ_s(platform) · σ(relevance(module, person, present intent, hero item) + page effect(modules above))
+    P(purchase at s) = P(click at s) · P(purchase | click, module, present intent)
+
+Clicks of a page are independent given the page, so expected CTR and PTR are sums of these.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pageopt.simulator.catalog import PLATFORMS, Aim, Catalog
+from pageopt.simulator.contexts import Contexts
+
+EMPTY = -1
+_FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # how fast examination falls from slot to slot
+_EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
+_MOST_LOSS, _MOST_GAIN = 3.0, 0.9  # bounds of a page effect, log-odds
+
+Policy = Callable[[Contexts], np.ndarray]
+"""Contexts of P pages → ordered module indices `[P, K]`, -1 where a slot is empty. One page a context: not random."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The part of a context that the model reads; `[P]` unless said otherwise."""
+
+    platform: np.ndarray
+    hero_category: np.ndarray
+    category: np.ndarray
+    direction: np.ndarray  # [P, CONTENT] float32
+    familiar: np.ndarray
+    stage: np.ndarray
+
+    @classmethod
+    def of(cls, contexts: Contexts) -> "Intent":
+        """What the model reads of `contexts`."""
+        return cls(
+            contexts.platform,
+            contexts.hero_category,
+            contexts.category,
+            contexts.direction,
+            contexts.familiar,
+            contexts.stage,
+        )
+
+    def take(self, rows: np.ndarray | slice) -> "Intent":
+        """Some of the pages."""
+        return Intent(
+            self.platform[rows],
+            self.hero_category[rows],
+            self.category[rows],
+            self.direction[rows],
+            self.familiar[rows],
+            self.stage[rows],
+        )
+
+
+class ClickModel:
+    """The true model over a catalog. Module arrays hold indices, `EMPTY` where a slot is empty."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._aim = _aim_table(catalog)
+        slot = np.arange(catalog.params.slots)
+        self.examination = np.array([_EXAMINED[name] / (1 + _FADING[name] * slot) for name in PLATFORMS])
+        """θ [platforms, slots]"""
+        self._history = np.where(catalog.modules.aim == Aim.HISTORY, 1.6, 0.0).astype(np.float32)
+
+    def fit(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
+        """How well modules `[P, J]` match the intent, apart from their quality: log-odds `[P, J]` float32."""
+        at = np.where(modules == EMPTY, 0, modules)
+        content = np.einsum("pd,pjd->pj", intent.direction, self._catalog.modules.content[at])
+        aim = self._aim[at, intent.hero_category[:, None], intent.category[:, None]]
+        return 1.0 * content + aim + self._history[at] * (intent.familiar[:, None] - 0.5)
+
+    def relevance(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
+        """Log-odds `[P, J]` of a click on modules `[P, J]` that are examined, before page effects."""
+        at = np.where(modules == EMPTY, 0, modules)
+        late = self._catalog.modules.late[at] * (intent.stage[:, None] - 0.35)
+        return self.fit(intent, modules) + late + self._catalog.modules.quality[at] - 2.85
+
+    def conversion(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
+        """P(purchase | click) `[P, J]` of modules `[P, J]`."""
+        at = np.where(modules == EMPTY, 0, modules)
+        logit = (
+            3.0 * (intent.stage[:, None] - 0.35)
+            + 0.35 * self.fit(intent, modules)
+            + self._catalog.modules.conversion[at]
+        )
+        return sigmoid(logit - 2.75)
+
+    def page_effect(self, modules: np.ndarray) -> np.ndarray:
+        """Log-odds `[P, K]` that the modules above add to each module of the pages `[P, K]`."""
+        effect = np.zeros(modules.shape, dtype=np.float32)
+        if not self._catalog.params.page_effects:
+            return effect
+        shown = modules != EMPTY
+        for slot in range(1, modules.shape[1]):
+            pair = self._catalog.interaction[modules[:, slot, None], modules[:, :slot]]
+            effect[:, slot] = np.where(shown[:, :slot], pair, 0).sum(axis=1)
+        return bounded(effect)
+
+    def expected(self, intent: Intent, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """P(click) and P(purchase) of every slot of the pages `[P, K]`; 0 where a slot is empty. Two `[P, K]`."""
+        examined = self.examination[intent.platform, : modules.shape[1]]
+        click = examined * sigmoid(self.relevance(intent, modules) + self.page_effect(modules))
+        click = np.where(modules == EMPTY, 0.0, click)
+        return click, click * self.conversion(intent, modules)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """The logistic function."""
+    return 1 / (1 + np.exp(-np.asarray(x, dtype=np.float64)))
+
+
+def bounded(effect: np.ndarray) -> np.ndarray:
+    """A sum of pair effects, held between -_MOST_LOSS and _MOST_GAIN; near 0 it is the sum itself."""
+    limit = np.where(effect < 0, _MOST_LOSS, _MOST_GAIN)
+    return limit * np.tanh(effect / limit)
+
+
+def _aim_table(catalog: Catalog) -> np.ndarray:
+    """`[modules, hero category, present category]` float32: what a module's aim is worth there."""
+    count = catalog.params.categories
+    hero, present = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
+    completes = (catalog.complements[hero] == present[..., None]).any(axis=-1)
+    aim, fixed = catalog.modules.aim[:, None, None], catalog.modules.fixed_category[:, None, None]
+    table = np.select(
+        [aim == Aim.HERO, aim == Aim.COMPLEMENT, aim == Aim.FIXED],
+        [
+            np.where(present == hero, 0.5, -0.9),
+            np.where(completes, 1.3, np.where(present == hero, 0.0, -0.4)),
+            np.where(present == fixed, 1.5, np.where(hero == fixed, 0.3, -0.5)),
+        ],
+        0.0,
+    )
+    return np.broadcast_to(table, (len(catalog.modules.aim), count, count)).astype(np.float32)

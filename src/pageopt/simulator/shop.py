@@ -1,0 +1,238 @@
+"""The shop: its logs under any policy, and what any policy is truly worth."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pageopt.config import ShopParams
+from pageopt.errors import ConfigError
+from pageopt.policies.static import static_pages
+from pageopt.simulator.behaviour import react
+from pageopt.simulator.catalog import Stream, build, stream
+from pageopt.simulator.contexts import Contexts, draw, plan
+from pageopt.simulator.model import EMPTY, ClickModel, Intent, Policy
+from pageopt.simulator.oracle import Objective, oracle
+from pageopt.simulator.tables import Tables, plain
+from pageopt.simulator.traffic import POLICIES, Traffic
+
+
+@dataclass(frozen=True)
+class TrueValue:
+    """Expected modules clicked and modules bought from, per page shown."""
+
+    ctr: float
+    ptr: float
+
+
+@dataclass(frozen=True)
+class Logs:
+    """A log in the contract's form, and the truth beside it."""
+
+    modules: pa.Table
+    items: pa.Table
+    pages: pa.Table
+    impressions: pa.Table
+    events: pa.Table
+    truth: pa.Table
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `Shop.write` wrote: rows by table, and the times of the first and last page in µs since 1970 (UTC)."""
+
+    rows: dict[str, int]
+    first_ts: int
+    last_ts: int
+
+
+@dataclass(frozen=True)
+class _Batch:
+    day: int
+    batch: int
+    contexts: Contexts
+    policy: np.ndarray  # [P] index into the policies
+    modules: np.ndarray  # [P, slots]
+    propensity: np.ndarray  # [P, slots]
+    click: np.ndarray  # [P, slots] probability
+    purchase: np.ndarray  # [P, slots] probability
+    clicked: np.ndarray  # [P, slots] bool
+
+
+class Shop:
+    """A simulated shop; everything follows from the params and the seed.
+
+    A policy is a name ("random", "thompson", "production") or a function from `Contexts` of P pages to ordered module
+    indices `[P, slots]` (index = position in the order of module_id), -1 where a slot is empty.
+    """
+
+    def __init__(self, params: ShopParams, seed: int) -> None:
+        self.params = params
+        self.seed = seed
+        self.catalog = build(params, seed)
+        self.model = ClickModel(self.catalog)
+        self._last_pages = params.pages
+
+    def contexts(self, pages: int) -> Iterator[Contexts]:
+        """The contexts that `logs` and `true_value` use for so many pages, batch by batch."""
+        for day, batch, first, count in plan(pages, self.params.days):
+            yield draw(self.catalog, day, batch, first, count)
+
+    def logs(self, policy: str | Policy, pages: int) -> Logs:
+        """A log of one policy on `pages` pages spread over the shop's days, in memory.
+
+        Under "thompson" the policy learns from its own clicks alone; "production" stays with the popularity it began
+        with. A policy given as a function shows one page a context, so its propensities are 1.
+        """
+        self._last_pages = pages
+        tables = Tables(self.catalog, _names(policy))
+        parts: dict[str, list[pa.Table]] = {}
+        for batch in self._run(policy, pages):
+            for name, table in self._tables(tables, batch).items():
+                parts.setdefault(name, []).append(plain(name, table))
+        return Logs(tables.modules(), tables.items(), **{name: pa.concat_tables(part) for name, part in parts.items()})
+
+    def true_value(self, policy: str | Policy, pages: int | None = None) -> TrueValue:
+        """Expected CTR and PTR of a policy, exact given the contexts drawn.
+
+        For "random" and "thompson" they are exact given the contexts and the orders drawn, which are those of
+        `logs(policy, pages)`: what is left out is the chance of the orders, which is small over many pages.
+
+        Args:
+            policy: a name or a function.
+            pages: on how many pages; default as many as the last call of `logs`, or params.pages if there was none.
+        """
+        clicks = purchases = shown = 0.0
+        for batch in self._run(policy, self._last_pages if pages is None else pages):
+            clicks += float(batch.click.sum())
+            purchases += float(batch.purchase.sum())
+            shown += len(batch.contexts)
+        return TrueValue(clicks / shown, purchases / shown)
+
+    def oracle(self, objective: Objective = "click", width: int = 3) -> Policy:
+        """The policy that knows the true model: beam search for the most expected clicks or purchases."""
+        return oracle(self.catalog, self.model, objective, width)
+
+    def static(self, order: Sequence[int] | np.ndarray) -> Policy:
+        """The policy that shows the same order of modules (indices, best first) to everybody, under the family rule."""
+        pages = static_pages(order, self.catalog.candidates, self.catalog.modules.family, self.params.slots)
+        return lambda contexts: pages[contexts.group]
+
+    def write(self, folder: Path, progress: bool = False) -> Written:
+        """Write the whole log, `params.pages` pages under the traffic mix, as folders of Parquet parts.
+
+        Tables modules, items, pages, impressions and events as in the data contract, and truth (see `truth.expected`).
+        A batch of at most 50,000 pages is in memory at a time, another one while it is written.
+        """
+        tables = Tables(self.catalog, POLICIES)
+        written = {"modules": tables.modules(), "items": tables.items()}
+        rows = {name: table.num_rows for name, table in written.items()}
+        for name, table in written.items():
+            _write(folder, name, "part", table)
+        shares = {str(name): share for name, share in self.params.traffic.items()}
+        first_ts, last_ts = np.iinfo(np.int64).max, 0
+        with _bar(progress) as bar, ThreadPoolExecutor(max_workers=1) as writer:
+            task = bar.add_task("Simulating pages", total=self.params.pages)
+            pending: Future[dict[str, int]] | None = None
+            for batch in self._run(shares, self.params.pages):
+                _add(rows, pending)
+                pending = writer.submit(self._write_batch, tables, batch, folder)
+                first_ts = min(first_ts, int(batch.contexts.ts[0]))
+                last_ts = max(last_ts, int(batch.contexts.ts[-1]))
+                bar.advance(task, len(batch.contexts))
+            _add(rows, pending)
+        return Written(rows, first_ts, last_ts)
+
+    def _run(self, policy: str | Policy | Mapping[str, float], pages: int) -> Iterator[_Batch]:
+        """Batches in time order, under one policy or under named ones by shares."""
+        if isinstance(policy, str):
+            if policy not in POLICIES:
+                raise ConfigError(f"No policy {policy!r} in the shop. Use one of {POLICIES}, or a function.")
+            policy = {policy: 1.0}
+        if pages <= 0:
+            raise ConfigError(f"A log needs at least one page, not {pages}.")
+        traffic = Traffic(self.catalog)
+        for day, batch, first, count in plan(pages, self.params.days):
+            contexts = draw(self.catalog, day, batch, first, count)
+            rng = stream(self.seed, Stream.POLICY, day, batch)
+            if callable(policy):
+                assigned = np.zeros(count, dtype=np.int64)
+                modules = self._checked(policy(contexts), contexts)
+                propensity = np.where(modules == EMPTY, np.nan, 1.0)
+            else:
+                assigned = rng.choice(len(POLICIES), size=count, p=[policy.get(name, 0.0) for name in POLICIES])
+                modules, propensity = traffic.choose(contexts, day, assigned, rng)
+            click, purchase = self.model.expected(Intent.of(contexts), modules)
+            clicked = stream(self.seed, Stream.BEHAVIOUR, day, batch, 0).random(click.shape) < click
+            if not callable(policy):
+                traffic.record(contexts, assigned, modules, clicked)
+            yield _Batch(day, batch, contexts, assigned, modules, propensity, click, purchase, clicked)
+
+    def _checked(self, modules: np.ndarray, contexts: Contexts) -> np.ndarray:
+        """The pages of a policy given as a function, `[P, slots]`. Raises ConfigError where they cannot be shown."""
+        modules = np.asarray(modules)
+        slots = self.params.slots
+        if modules.ndim != 2 or len(modules) != len(contexts) or modules.shape[1] > slots or modules.dtype.kind != "i":
+            raise ConfigError(
+                f"A policy must give module indices as integers [{len(contexts)} pages, at most {slots} slots], "
+                f"not {modules.dtype} {list(modules.shape)}."
+            )
+        available = np.zeros((self.catalog.groups, self.params.modules + 1), dtype=bool)
+        np.put_along_axis(available, self.catalog.candidates, True, axis=1)
+        available[:, EMPTY] = True  # the last column stands for an empty slot, and for the padding of candidates
+        known = (modules >= EMPTY) & (modules < self.params.modules)
+        known &= available[contexts.group[:, None], np.where(known, modules, EMPTY)]
+        ordered = np.sort(modules, axis=1)
+        twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != EMPTY)
+        if not known.all() or twice.any():
+            raise ConfigError(
+                f"A policy put modules on {int((~known).any(axis=1).sum())} pages where they are not available, and "
+                f"one module twice on {int(twice.any(axis=1).sum())} pages."
+            )
+        page = np.full((len(modules), slots), EMPTY, dtype=np.int64)
+        page[:, : modules.shape[1]] = modules
+        return page
+
+    def _tables(self, tables: Tables, batch: _Batch) -> dict[str, pa.Table]:
+        conversion = batch.purchase[batch.clicked] / batch.click[batch.clicked]
+        rng = stream(self.seed, Stream.BEHAVIOUR, batch.day, batch.batch, 1)
+        events = react(self.catalog, batch.contexts, batch.modules, batch.clicked, conversion, rng)
+        return {
+            "pages": tables.pages(batch.contexts, batch.policy),
+            "impressions": tables.impressions(batch.contexts, batch.modules, batch.propensity),
+            "events": tables.events(batch.contexts, events),
+            "truth": tables.truth(batch.contexts),
+        }
+
+    def _write_batch(self, tables: Tables, batch: _Batch, folder: Path) -> dict[str, int]:
+        part = f"part-{batch.day:03d}-{batch.batch:02d}"
+        made = self._tables(tables, batch)
+        for name, table in made.items():
+            _write(folder, name, part, table)
+        return {name: table.num_rows for name, table in made.items()}
+
+
+def _names(policy: str | Policy) -> tuple[str, ...]:
+    return POLICIES if isinstance(policy, str) else (getattr(policy, "__name__", "policy"),)
+
+
+def _write(folder: Path, name: str, part: str, table: pa.Table) -> None:
+    """One part. Without the Arrow schema in the file, dictionaries are read back as the contract's plain strings."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / name / f"{part}.parquet", compression="zstd", store_schema=name == "truth")
+
+
+def _add(rows: dict[str, int], pending: "Future[dict[str, int]] | None") -> None:
+    if pending is not None:
+        for name, count in pending.result().items():
+            rows[name] = rows.get(name, 0) + count
+
+
+def _bar(shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, disable=not shown)

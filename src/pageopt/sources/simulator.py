@@ -1,0 +1,35 @@
+"""The default source: the log of our own shop."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pageopt.config import ShopParams
+from pageopt.simulator import Shop
+from pageopt.sources.base import SourceReport
+
+
+class SimulatorSource:
+    """Simulates a shop's log and keeps its truth beside it, in `truth/`."""
+
+    def __init__(self, params: ShopParams, seed: int) -> None:
+        self._params = params
+        self._seed = seed
+
+    def collect(self, target: Path) -> SourceReport:
+        """Write the whole log below `target`."""
+        written = Shop(self._params, self._seed).write(target, progress=True)
+        return SourceReport(
+            source="simulator",
+            rows=written.rows,
+            first_ts=_iso(written.first_ts),
+            last_ts=_iso(written.last_ts),
+            notes={
+                "seed": self._seed,
+                "policies": dict(self._params.traffic),
+                "page_effects": self._params.page_effects,
+            },
+        )
+
+
+def _iso(microseconds: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()
