@@ -1,0 +1,102 @@
+"""What the reward model reads of one module in one slot of one page: plain columns for gradient-boosted trees."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from pageopt.features.encoder import EncodedPages, Encoder
+
+_FAMILY_COUNTER = "user_family_"
+
+
+@dataclass(frozen=True)
+class RewardFeatures:
+    """Turns encoded pages, and modules in their slots, into rows. It keeps the tables of modules it was made from.
+
+    A user's counters by family are wide (families × kinds × half-lives columns). A row takes only those of its module's
+    family, which is what bears on its click and makes the matrix several times narrower.
+
+    Attributes:
+        page_categoricals: number of encoded page categoricals; they come first in a row.
+        page_numerics: `[columns]` encoded numerics taken as they are.
+        family_counters: `[counters, families]` encoded numeric column of each counter of each family.
+        module_family: `[modules]`; module_categorical: `[modules, fields]`; module_numeric: `[modules, fields]`.
+    """
+
+    page_categoricals: int
+    page_numerics: NDArray[np.int64]
+    family_counters: NDArray[np.int64]
+    module_family: NDArray[np.int64]
+    module_categorical: NDArray[np.int64]
+    module_numeric: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> "RewardFeatures":
+        """The features of pages and modules that `encoder` knows."""
+        names = [field.name for field in encoder.page_fields if field.kind == "numeric"]
+        families = encoder.families
+        counters: dict[str, dict[int, int]] = {}
+        for column, name in enumerate(names):
+            if name.startswith(_FAMILY_COUNTER):
+                # The longest name that fits: one family's name may be the end of another's.
+                fitting = [family for family in families if name.endswith(f"_{family}")]
+                if fitting:
+                    family = max(fitting, key=len)
+                    counters.setdefault(name.removesuffix(f"_{family}"), {})[families.index(family)] = column
+        complete = [by_family for by_family in counters.values() if len(by_family) == len(families)]
+        table = np.array([[by_family[f] for f in range(len(families))] for by_family in complete], dtype=np.int64)
+        table = table.reshape(len(complete), len(families))
+        return cls(
+            page_categoricals=len(encoder.cardinalities),
+            page_numerics=np.setdiff1d(np.arange(len(names)), table.ravel()),
+            family_counters=table,
+            module_family=np.asarray(encoder.module_family, dtype=np.int64),
+            module_categorical=np.asarray(encoder.module_categorical, dtype=np.int64),
+            module_numeric=np.asarray(encoder.module_numeric, dtype=np.float32),
+        )
+
+    @property
+    def types(self) -> list[str]:
+        """XGBoost's type of each column of a row: "c" categorical, "q" quantitative."""
+        return ["c"] * (self.page_categoricals + 2 + self.module_categorical.shape[1]) + ["q"] * (
+            1 + len(self.page_numerics) + self.module_numeric.shape[1] + len(self.family_counters)
+        )
+
+    def rows(self, encoded: EncodedPages, page: NDArray, slot: NDArray, module: NDArray) -> NDArray[np.float32]:
+        """Rows `[rows, columns]` of `module [rows]` in `slot [rows]`, from 0, of `page [rows]`, an index of `encoded`.
+
+        Categoricals come as their codes: page fields, module index, family, module fields; then slot and numerics.
+        """
+        family = self.module_family[module]
+        out = np.empty((len(page), len(self.types)), dtype=np.float32)
+        parts = (
+            encoded.categorical[page],
+            module[:, None],
+            family[:, None],
+            self.module_categorical[module],
+            slot[:, None],
+            encoded.numeric[page[:, None], self.page_numerics],
+            self.module_numeric[module],
+            encoded.numeric[page[:, None], self.family_counters[:, family].T],
+        )
+        start = 0
+        for part in parts:
+            out[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        return out
+
+    def save(self, file: Path) -> None:
+        """Write as safetensors."""
+        arrays = {
+            name: np.ascontiguousarray(value) for name, value in vars(self).items() if name != "page_categoricals"
+        }
+        save_file({**arrays, "page_categoricals": np.array([self.page_categoricals])}, file)
+
+    @classmethod
+    def load(cls, file: Path) -> "RewardFeatures":
+        """Read what `save` wrote."""
+        arrays = load_file(file)
+        return cls(page_categoricals=int(arrays.pop("page_categoricals")[0]), **arrays)
