@@ -196,7 +196,8 @@ _CHATTER = re.compile(
 def _take(raw: bytes, lines: list[str], on_line: Callable[[str], None], *, echo: bool) -> None:
     line = _ESCAPES.sub("", raw.decode("utf-8", errors="replace")).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
     lines.append(line)
-    if line and not _CHATTER.match(line):
+    # A stage's error is its last word and becomes the message of StageError: it is not told twice.
+    if line and not _CHATTER.match(line) and not any(line.startswith("pageopt: ") for line in lines[-20:]):
         if echo:
             print(line, flush=True)
         on_line(line)

@@ -69,9 +69,12 @@ def end(processes: list[psutil.Process]) -> None:
 def run_lock(path: Path) -> Iterator[list[str]]:
     """Hold the workspace's lock file `path`. Yields what was left of a killed run and was ended (command lines).
 
-    Sets the environment variable PAGEOPT_RUN_ID, which every process started inside inherits. Raises ReleaseError that
-    names the holder if another run holds the lock.
+    Sets the environment variable PAGEOPT_RUN_ID, which every process started inside inherits; inside, it can be entered
+    again. Raises ReleaseError that names the holder if another run holds the lock.
     """
+    if RUN_ID in os.environ and _read(path).get("run_id") == os.environ[RUN_ID]:
+        yield []
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:

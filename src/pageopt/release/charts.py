@@ -1,0 +1,146 @@
+"""Plots of the release report as SVG text: no script, no network, nothing to wait for."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLORS = ("#2563a8", "#c2571a", "#2c7a4b", "#7a4ba0", "#8a6d00", "#00738a")
+_WIDTH = 640
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A row of an interval plot; `truth` is drawn as a diamond where it is known."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    truth: float | None = None
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from `low` to `high`, about `count` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _percent(value: float, step: float) -> str:
+    return f"{value * 100:.{max(0, -math.floor(math.log10(step * 100) + 1e-9))}f} %" if step > 0 else f"{value:.2%}"
+
+
+def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    body = "".join(parts)
+    return (
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{body}</svg>"
+    )
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", extra: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, extra: str = 'class="grid"') -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {extra}/>'
+
+
+def intervals(rows: Sequence[Interval], title: str) -> str:
+    """Estimates with their intervals, one row each, values as percentages."""
+    left, right, row_height, top = 210, 90, 26, 8
+    numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
+    low, high = min(numbers), max(numbers)
+    pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
+    low, high = low - pad, high + pad
+    bottom = top + row_height * len(rows)
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (_WIDTH - left - right)
+
+    marks = ticks(low, high)
+    step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
+    parts = []
+    for mark in marks:
+        parts += [_line(x(mark), top, x(mark), bottom), _text(x(mark), bottom + 16, _percent(mark, step), "middle")]
+    for number, row in enumerate(rows):
+        y = top + row_height * (number + 0.5)
+        parts += [
+            _text(left - 10, y + 4, row.label, "end"),
+            _line(x(row.low), y, x(row.high), y, f'stroke="{COLORS[0]}" stroke-width="3" stroke-linecap="round"'),
+            f'<circle cx="{x(row.value):.1f}" cy="{y:.1f}" r="5" fill="{COLORS[0]}"/>',
+            _text(_WIDTH - right + 12, y + 4, f"{row.value:.3%}"),
+        ]
+        if row.truth is not None:
+            parts.append(
+                f'<path d="M{x(row.truth):.1f} {y - 7:.1f} l7 7 l-7 7 l-7 -7 z" fill="none" '
+                f'stroke="{COLORS[1]}" stroke-width="2.5"/>'
+            )
+    return _svg(_WIDTH, bottom + 24, title, parts)
+
+
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_label: str) -> str:
+    """Lines with points, one a name; points that are not finite are left out."""
+    kept = {
+        name: [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b)] for name, points in series.items()
+    }
+    kept = {name: points for name, points in kept.items() if points}
+    xs = [a for points in kept.values() for a, _ in points]
+    ys = [b for points in kept.values() for _, b in points]
+    left, right, top, height = 60, 160, 10, 210
+    low, high = min(ys), max(ys)
+    pad = (high - low) * 0.05 or abs(high) * 0.1 or 1e-3
+    low, high = low - pad, high + pad
+    x_low, x_high = min(xs), max(xs)
+
+    def x(value: float) -> float:
+        return left + (value - x_low) / ((x_high - x_low) or 1) * (_WIDTH - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - value) / (high - low) * height
+
+    parts = []
+    for mark in ticks(low, high):
+        parts += [_line(left, y(mark), _WIDTH - right, y(mark)), _text(left - 8, y(mark) + 4, f"{mark:.4g}", "end")]
+    for mark in sorted(set(xs)) if len(set(xs)) <= 12 else ticks(x_low, x_high):
+        parts.append(_text(x(mark), top + height + 18, f"{mark:g}", "middle"))
+    parts.append(_text((left + _WIDTH - right) / 2, top + height + 36, x_label, "middle"))
+    for number, (name, points) in enumerate(kept.items()):
+        color = COLORS[number % len(COLORS)]
+        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" fill="{color}"/>' for a, b in points]
+        level = top + 8 + 20 * number
+        parts.append(f'<circle cx="{_WIDTH - right + 20}" cy="{level}" r="5" fill="{color}"/>')
+        parts.append(_text(_WIDTH - right + 32, level + 4, name))
+    return _svg(_WIDTH, max(top + height + 44, top + 20 * len(kept) + 10), title, parts)
+
+
+def heat(shares: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], title: str) -> str:
+    """Shares [rows, columns] as shaded cells with their percentages."""
+    left, top, cell_height = 130, 22, 22
+    cell = min(64.0, (_WIDTH - left) / max(1, len(columns)))
+    most = float(shares.max(initial=0)) or 1.0
+    parts = [_text(left + cell * (n + 0.5), top - 7, name, "middle") for n, name in enumerate(columns)]
+    for r, name in enumerate(rows):
+        y = top + r * cell_height
+        parts.append(_text(left - 8, y + 15, name, "end"))
+        for c in range(len(columns)):
+            share = float(shares[r, c])
+            x = left + c * cell
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{cell_height - 1}" '
+                f'fill="{COLORS[0]}" fill-opacity="{0.05 + 0.95 * share / most:.3f}"/>'
+            )
+            shade = 'class="light"' if share / most > 0.5 else 'class="small"'
+            parts.append(_text(x + cell / 2, y + 15, f"{share:.0%}", "middle", shade))
+    return _svg(left + cell * len(columns) + 4, top + cell_height * len(rows) + 4, title, parts)
