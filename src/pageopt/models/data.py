@@ -1,0 +1,128 @@
+"""Pages as the tensors of a training: inputs, labels, and one weight for each slot shown.
+
+Shapes: P pages, K slots, C page categoricals, D page numerics, X page texts, T tokens a text.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pageopt.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pageopt.features.pages import Pages
+
+# Purchases fade with depth by another law than clicks (DESIGN section 4, slot bias).
+BIAS_OF_LOSS = {"click": "click", "intent": "click", "purchase": "purchase", "attributed": "purchase"}
+
+
+@dataclass(frozen=True)
+class PageTensors:
+    """P pages for training or validation.
+
+    categorical `[P, C]` and tokens `[P, X, T]` int32, numeric `[P, D]` float32, module `[P, K]` int32 with -1 where a
+    slot was empty; labels and weights by loss, float32 `[P, K]`, weight 0 where a slot was empty.
+    """
+
+    categorical: Tensor
+    numeric: Tensor
+    tokens: Tensor
+    module: Tensor
+    labels: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.module)
+
+    def take(self, rows: Tensor) -> "PageTensors":
+        """The pages at positions `rows`."""
+        return PageTensors(
+            self.categorical[rows],
+            self.numeric[rows],
+            self.tokens[rows],
+            self.module[rows],
+            {name: value[rows] for name, value in self.labels.items()},
+            {name: value[rows] for name, value in self.weights.items()},
+        )
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Arguments of `Trnn.forward`."""
+        return self.categorical.long(), self.numeric, self.tokens.long(), self.module.long()
+
+    def rates(self) -> dict[str, float]:
+        """Weighted mean label by loss."""
+        return {
+            name: float((self.labels[name].double() * weight).sum() / weight.double().sum())
+            for name, weight in self.weights.items()
+        }
+
+    def slots_shown(self) -> float:
+        """Mean number of filled slots of a page."""
+        return float((self.module >= 0).double().mean()) * self.module.shape[1]
+
+    def only(self, losses: Sequence[str]) -> "PageTensors":
+        """The same pages with the labels of `losses` alone."""
+        return replace(self, labels={n: self.labels[n] for n in losses}, weights={n: self.weights[n] for n in losses})
+
+    def digest(self) -> str:
+        """A hash of every value: equal for equal pages in equal order."""
+        result = hashlib.blake2b(digest_size=16)
+        named = [("", self.categorical), ("", self.numeric), ("", self.tokens), ("", self.module)]
+        for name, value in [*named, *self.labels.items(), *self.weights.items()]:
+            result.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            result.update(np.ascontiguousarray(value.numpy()).data)
+        return result.hexdigest()
+
+
+def examination_weights(
+    platform: Sequence[str] | NDArray, bias: Mapping[str, Sequence[float]], slots: int, max_weight: float
+) -> NDArray[np.float32]:
+    """IPS weight 1/θ of each slot `[P, slots]`, at most `max_weight` (paper section 4.5).
+
+    `bias` maps a platform, and "all" for platforms it does not know, to θ `[slots]`, the examination of each slot
+    relative to the first.
+    """
+    names, index = np.unique(np.asarray(platform, dtype=object).astype(str), return_inverse=True)
+    theta = np.array([bias.get(name, bias["all"])[:slots] for name in names], dtype=np.float64).reshape(-1, slots)
+    return (1 / np.maximum(theta, 1 / max_weight))[index].astype(np.float32)
+
+
+def page_tensors(
+    pages: "Pages",
+    losses: Sequence[str],
+    slot_bias: Mapping[str, Mapping[str, Sequence[float]]] | None,
+    max_weight: float,
+) -> PageTensors:
+    """Tensors of loaded pages for `losses`.
+
+    A slot weighs the page's weight (which undoes down-sampling) times its IPS weight, scaled so that the mean weight of
+    filled slots is 1. The weight multiplies the loss of clicked and unclicked slots alike, as in the paper: it makes
+    the deep, rarely examined slots count, while the estimate stays the chance of a click in that very slot.
+    Without `slot_bias` all slots weigh the same. Raises TrainingError where no page has a filled slot.
+    """
+    shown = pages.module >= 0
+    if not shown.any():
+        raise TrainingError(
+            f"None of {len(pages)} prepared pages shows a module, so there is nothing to learn from. "
+            "See reports/check.json for what was quarantined, and prepare.split for the shares."
+        )
+    by_bias = {}
+    for kind in sorted({BIAS_OF_LOSS[loss] for loss in losses}):
+        weight = pages.weight.astype(np.float32)[:, None] * shown
+        if slot_bias is not None:
+            weight = weight * examination_weights(pages.platform, slot_bias[kind], shown.shape[1], max_weight)
+        by_bias[kind] = torch.from_numpy((weight / (weight.sum(dtype=np.float64) / shown.sum())).astype(np.float32))
+    return PageTensors(
+        torch.from_numpy(pages.encoded.categorical.astype(np.int32)),
+        torch.from_numpy(np.ascontiguousarray(pages.encoded.numeric, dtype=np.float32)),
+        torch.from_numpy(pages.encoded.tokens.astype(np.int32)),
+        torch.from_numpy(pages.module.astype(np.int32)),
+        {loss: torch.from_numpy(np.ascontiguousarray(getattr(pages, loss), dtype=np.float32)) for loss in losses},
+        {loss: by_bias[BIAS_OF_LOSS[loss]] for loss in losses},
+    )

@@ -1,0 +1,112 @@
+"""Stage train: data/prepared to models/trnn, reports/train.json and reports/plots/training.csv."""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from pageopt.config import PrepareParams, TrainParams, load
+from pageopt.errors import TrainingError
+from pageopt.features.encoder import Encoder
+from pageopt.features.pages import load_pages
+from pageopt.models import training
+from pageopt.models.data import PageTensors, page_tensors
+from pageopt.models.training import TrainingRecord
+from pageopt.models.trnn import History, Trnn
+from pageopt.workspace import Workspace
+
+
+def run(workspace: Workspace) -> None:
+    """Train the page model; one that was killed goes on from its last epoch and ends with the same bits."""
+    params = load(workspace.params, TrainParams)
+    max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
+    prepared = workspace.prepared
+    schema = json.loads((prepared / "schema.json").read_text(encoding="utf-8"))
+    bias = json.loads((prepared / "slot_bias.json").read_text(encoding="utf-8")) if params.slot_ips else None
+    encoder = Encoder.load(prepared / "encoder")
+
+    losses = _losses_with_labels(params, schema)
+
+    def tensors(split: str) -> PageTensors:
+        return page_tensors(load_pages(prepared / split, encoder), losses, bias, max_weight)
+
+    train = tensors("train")
+    rates = train.rates()
+    losses = tuple(name for name in losses if rates[name] > 0)
+    if not losses:
+        raise TrainingError(
+            f"None of train.losses {list(params.losses)} has a single positive label in {prepared / 'train'}. "
+            "Collect more logs, or choose losses that your logs hold."
+        )
+    train, valid = train.only(losses), tensors("valid").only(losses)
+    history = _history(params, schema)
+    model = training.seeded(partial(Trnn.from_encoder, encoder, params, history, losses), params.seed)
+    record = training.train(model, train, valid, params, workspace.checkpoints)
+
+    model.save(workspace.model)
+    dropped = [name for name in params.losses if name not in losses]
+    _report(workspace.reports, model, record, dropped, {"train": len(train), "valid": len(valid)})
+    _summary(model, record, dropped, len(train))
+    # Last: until all outputs are there, a kill must find the checkpoint. After it, training again gives the same bits.
+    shutil.rmtree(workspace.checkpoints, ignore_errors=True)
+
+
+def _losses_with_labels(params: TrainParams, schema: dict) -> tuple[str, ...]:
+    """The losses of which the logs can hold labels at all."""
+    absent = set()
+    if not schema["has_purchase"]:
+        absent |= {"purchase", "attributed"}
+    if not schema["has_intent"]:
+        absent |= {"intent"}
+    return tuple(dict.fromkeys(name for name in params.losses if name not in absent))
+
+
+def _history(params: TrainParams, schema: dict) -> History:
+    """Logs of single slots never show a module beside another, so nothing can be learned from those above."""
+    if params.history == "auto":
+        return "hidden" if schema["observed"] == "single" else "chosen"
+    return params.history
+
+
+def _report(reports: Path, model: Trnn, record: TrainingRecord, dropped: Sequence[str], pages: dict[str, int]) -> None:
+    report = {
+        "pages": pages,
+        "history": model.config.history,
+        "losses": model.config.losses,
+        "dropped_losses": dropped,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "constant_losses": record.constant,
+        "best_epoch": record.best.epoch,
+        "epochs": [asdict(epoch) for epoch in record.epochs],
+    }
+    reports.mkdir(parents=True, exist_ok=True)
+    (reports / "train.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plots = reports / "plots"
+    plots.mkdir(exist_ok=True)
+    with (plots / "training.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [f"{part}_{name}" for name in model.config.losses for part in ("train", "valid")]
+        writer.writerow(["epoch", "relative", *names])
+        for epoch in record.epochs:
+            pairs = [value[n] for n in model.config.losses for value in (epoch.train, epoch.valid)]
+            writer.writerow([epoch.epoch, epoch.relative, *pairs])
+
+
+def _summary(model: Trnn, record: TrainingRecord, dropped: Sequence[str], pages: int) -> None:
+    console = Console()
+    best = record.best
+    console.print(
+        f"Trained TRNN on {pages:,} pages, losses {', '.join(model.config.losses)}; "
+        f"history of the page: {model.config.history}."
+    )
+    if dropped:
+        console.print(f"[yellow]Left out {', '.join(dropped)}: the logs hold no such labels.[/yellow]")
+    parts = ", ".join(f"{n} {best.valid[n]:.5f} (constant {record.constant[n]:.5f})" for n in best.valid)
+    console.print(f"Best epoch {best.epoch} of {len(record.epochs)}, validation loss: {parts}.")
+    if best.relative >= 1:
+        console.print("[yellow]The model knows no more than the base rates: too few interactions.[/yellow]")
