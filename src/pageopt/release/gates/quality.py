@@ -1,0 +1,101 @@
+"""Quality gate: would the candidate's pages earn more than the static page's and the champion's?
+
+Judged on the lower bound of the relative change, estimated on the same test pages for both sides, so that what they
+have in common cancels out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pageopt.config import EvaluateParams
+from pageopt.evaluation.compare import PolicyValue, compare
+from pageopt.evaluation.estimate import Estimate, UserBootstrap
+from pageopt.evaluation.power import pages_needed, variance_by_unit
+from pageopt.release.verdict import Check, Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of the candidate against one other decider.
+
+    name: as in "CTR over the static page". change: relative (0.1 is ten percent more), null where there is none.
+    why_not: why there is none. counts_against: whether that speaks against the candidate.
+    limit: what the lower bound must be above, null where it is only shown.
+    pages: of the estimate. pages_needed: for an interval narrow enough to decide, null where more pages would not help.
+    """
+
+    name: str
+    change: Estimate | None
+    limit: float | None
+    pages: int
+    pages_needed: int | None = None
+    why_not: str | None = None
+    counts_against: bool = False
+
+
+def comparisons(
+    candidate: PolicyValue,
+    other: PolicyValue,
+    than: str,
+    limits: dict[str, float | None],
+    params: EvaluateParams,
+) -> list[Comparison]:
+    """CTR and PTR of the candidate against another decider `than`; limits by "CTR" and "PTR" (none: not in the log)."""
+    found = compare(candidate, other, params)
+    bootstrap = UserBootstrap(len(candidate.rows), candidate.user_id, replicates=1, confidence=params.confidence)
+    rows = []
+    for measure, difference, first, second in (
+        ("CTR", found.ctr, candidate.ctr, other.ctr),
+        ("PTR", found.ptr, candidate.ptr, other.ptr),
+    ):
+        if measure not in limits:
+            why = "the log holds no purchases, not judged"
+            rows.append(Comparison(f"{measure} over {than}", None, None, len(first), why_not=why))
+            continue
+        limit = limits[measure]
+        name = f"{measure} over {than}"
+        if difference.relative is None:
+            why = f"not enough evidence: {than} itself is not clearly above zero on {len(first):,} test pages"
+            rows.append(Comparison(name, None, limit, len(first), why_not=why, counts_against=limit is not None))
+            continue
+        needed = None
+        if limit is not None:
+            # A relative change above the limit is a positive mean of first - (1 + limit) · second.
+            excess = first - (1 + limit) * second
+            if excess.mean() > 0:
+                variance = variance_by_unit(excess, bootstrap)
+                needed = pages_needed(variance, float(excess.mean()), confidence=params.confidence)
+        rows.append(Comparison(name, difference.relative, limit, len(first), needed))
+    return rows
+
+
+def judge(comparisons: Sequence[Comparison]) -> Verdict:
+    """The verdict on all comparisons."""
+    return Verdict.of("quality", [_check(each) for each in comparisons])
+
+
+def _check(each: Comparison) -> Check:
+    if each.change is None:
+        return Check(each.name, not each.counts_against, None, each.limit, f"{each.name}: {each.why_not}")
+    change = each.change
+    shown = f"{each.name} {change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
+    if each.limit is None:
+        return Check(each.name, True, change.low, None, f"{shown}; no limit set, not judged")
+    bar = f"the lower bound must be above {each.limit:+.1%}"
+    if change.low > each.limit:
+        return Check(each.name, True, change.low, each.limit, f"{shown}; {bar}")
+    if change.value <= each.limit:
+        return Check(each.name, False, change.low, each.limit, f"{shown}; {bar}")
+    needed = (
+        f"; about {_round_up(each.pages_needed):,} test pages would decide it, there are {each.pages:,}"
+        if each.pages_needed
+        else ""
+    )
+    return Check(each.name, False, change.low, each.limit, f"not enough evidence: {shown}; {bar}{needed}")
+
+
+def _round_up(pages: int) -> int:
+    """Two leading digits are as much as a power calculation knows."""
+    unit = 10 ** max(0, int(math.log10(max(pages, 1))) - 1)
+    return -(-pages // unit) * unit
