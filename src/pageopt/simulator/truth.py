@@ -27,8 +27,8 @@ def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray)
     Args:
         source: data/raw of a simulated log, or its truth table (schema metadata included).
         page_ids: `[P]` page ids.
-        modules: `[P, K]` module ids, or indices in the order of module_id; -1, None or NaN where a slot is empty. Only their
-            order matters: slot k of the array is slot k + 1 of the page.
+        modules: `[P, K]` module ids, or indices in the order of module_id, from top to bottom; -1, None or NaN where a
+            slot is empty.
 
     Returns:
         P(click) and P(purchase), `[P, K]` float64 each, 0 where a slot is empty.
