@@ -1,0 +1,206 @@
+"""What pages of any policy would earn, page by page: the one comparison that stage and quality gate share.
+
+encoder = Encoder.load(prepared / "encoder")
+pages = load_pages(prepared / "test", encoder)
+model = RewardModel.load(workspace.reward_model, threads=2)
+candidate = policy_values(pages, model, modules, params)
+gain = compare(candidate, policy_values(pages, model, other_modules, params), params)
+gain.ctr.relative.low
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.config import EvaluateParams
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.estimate import Floats, UserBootstrap
+from pageopt.evaluation.offpolicy import Difference, dr_contributions, ips_contributions, paired
+from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
+from pageopt.features.encoder import EncodedPages
+from pageopt.features.pages import Pages
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The parts of every estimator for one reward; `[pages, slots]`, 0 in slots that do not count."""
+
+    reward: Floats
+    weight: Floats
+    q_logged: Floats
+    q_target: Floats
+
+    @cached_property
+    def dm(self) -> Floats:
+        """What each page adds to the DM mean, `[pages]`."""
+        return self.q_target.sum(axis=1)
+
+    @cached_property
+    def ips(self) -> Floats:
+        """What each page adds to the IPS mean, `[pages]`."""
+        return ips_contributions(self.reward, self.weight)
+
+    @cached_property
+    def dr(self) -> Floats:
+        """What each page adds to the DR mean, `[pages]`."""
+        return dr_contributions(self.reward, self.weight, self.q_logged, self.q_target)
+
+
+@dataclass(frozen=True)
+class PolicyValue:
+    """One policy on the pages of a log that the estimators can use.
+
+    Attributes:
+        rows: `[pages]` index into the pages given.
+        user_id: `[pages]`, the unit of the bootstrap; null pages stand alone.
+        weights: importance weights of the policy.
+        click, purchase: terms of CTR and PTR; `value.ctr` and `value.ptr` are their DR contributions `[pages]`.
+        single: the log shows one slot a page, so a page's value is that slot's.
+    """
+
+    rows: NDArray[np.int64]
+    user_id: NDArray
+    weights: Weights
+    click: Terms
+    purchase: Terms
+    single: bool
+
+    @property
+    def ctr(self) -> Floats:
+        """DR contributions of clicks `[pages]`; their mean is the CTR: modules clicked per page shown."""
+        return self.click.dr
+
+    @property
+    def ptr(self) -> Floats:
+        """DR contributions of purchases `[pages]`; their mean is the PTR: modules bought from per page shown."""
+        return self.purchase.dr
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """first − second by DR, paired by page."""
+
+    ctr: Difference
+    ptr: Difference
+
+
+def exploration_rows(pages: Pages, policies: Sequence[str]) -> NDArray[np.int64]:
+    """Index of the pages of logging `policies` that show something and know every propensity of what they show.
+
+    Raises EvaluationError where there is none.
+    """
+    known = np.isfinite(pages.propensity) | ~pages.observed
+    usable = np.isin(pages.policy.astype(str), list(policies)) & pages.observed.any(axis=1) & known.all(axis=1)
+    if not usable.any():
+        raise EvaluationError(
+            f"No page of the {len(pages)} to evaluate on was logged with propensities by a policy of {list(policies)}. "
+            "Send part of the traffic to a random policy and log its propensities (see docs/power.md for how much)."
+        )
+    return np.flatnonzero(usable)
+
+
+def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[str, ...]:
+    """Logging policies whose pages the estimators may use: all but production and those `held_out`, sorted.
+
+    A logged policy that is itself to be judged is held out: estimates of it come from the others' logs, and its own log
+    stays an independent check.
+    """
+    return tuple(sorted({str(policy) for policy in pages.policy} - {PRODUCTION} - set(held_out)))
+
+
+def counted_slots(module: NDArray) -> NDArray[np.bool_]:
+    """Which slots of `module [pages, slots]` count: all, or in a log of single observed slots only those."""
+    observed = module >= 0
+    if is_single(module):
+        return observed
+    return np.ones(module.shape, dtype=bool)
+
+
+def is_single(module: NDArray) -> bool:
+    """Whether no page of `module [pages, slots]` shows two slots though it has several."""
+    return module.shape[1] > 1 and bool((module >= 0).sum(axis=1).max(initial=0) <= 1)
+
+
+class LoggedPages:
+    """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies."""
+
+    def __init__(self, pages: Pages, reward_model: RewardModel, params: EvaluateParams) -> None:
+        self.rows = exploration_rows(pages, reward_model.policies)
+        self.user_id = pages.user_id[self.rows]
+        self.encoded: EncodedPages = pages.encoded.take(self.rows)
+        self.module = pages.module[self.rows]
+        self.propensity = pages.propensity[self.rows]
+        self.single = is_single(self.module)
+        self._counted = counted_slots(self.module)
+        self._rewards = {
+            "click": pages.click[self.rows].astype(np.float64),
+            "purchase": pages.purchase[self.rows].astype(np.float64),
+        }
+        self._params = params
+        self._model = reward_model
+        self._units = page_units(self.user_id, pages.page_id[self.rows])
+        self._q_logged = reward_model.predict(self.encoded, self._units, self.module)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def bootstrap(self) -> UserBootstrap:
+        """Resamples of these pages' users, the same for every statistic."""
+        params = self._params
+        return UserBootstrap(
+            len(self), self.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
+        )
+
+    def value(self, modules: NDArray) -> PolicyValue:
+        """The policy that shows `modules [exploration pages, slots]` (indices, -1 where a page ends)."""
+        weights = match_weights(modules, self.module, self.propensity, self._counted, self._params.max_weight)
+        counted = np.where(self._counted, modules, -1)
+        return self._assemble(weights, self._model.predict(self.encoded, self._units, counted))
+
+    def value_of_marginals(self, probability: Floats) -> PolicyValue:
+        """The policy that ignores contexts and shows modules with marginals `probability [slots, modules]`."""
+        weights = stochastic_weights(probability, self.module, self.propensity, self._counted, self._params.max_weight)
+        q_target = {name: np.zeros(self.module.shape) for name in self._rewards}
+        for module in np.flatnonzero(probability.any(axis=0)):
+            everywhere = np.where(self._counted & (probability[:, module] > 0), module, -1)
+            for name, q in self._model.predict(self.encoded, self._units, everywhere).items():
+                q_target[name] += probability[:, module] * q
+        return self._assemble(weights, q_target)
+
+    def _assemble(self, weights: Weights, q_target: dict[str, Floats]) -> PolicyValue:
+        terms = {
+            name: Terms(reward, weights.clipped, self._q_logged[name], q_target[name])
+            for name, reward in self._rewards.items()
+        }
+        return PolicyValue(self.rows, self.user_id, weights, terms["click"], terms["purchase"], self.single)
+
+
+def policy_values(pages: Pages, reward_model: RewardModel, modules: NDArray, params: EvaluateParams) -> PolicyValue:
+    """What the policy that shows `modules [pages, slots]` would earn on the exploration pages among `pages`.
+
+    `pages` are those of the test split and `reward_model` the one saved by stage evaluate. Modules are indices of its
+    encoder, -1 where a page ends; only rows `exploration_rows(pages, reward_model.policies)` of them are read.
+    Raises EvaluationError where shapes differ or no page can be used.
+    """
+    if modules.shape != pages.module.shape:
+        raise EvaluationError(
+            f"modules has shape {modules.shape}, but the pages have {pages.module.shape}: they must be the same."
+        )
+    logged = LoggedPages(pages, reward_model, params)
+    return logged.value(modules[logged.rows])
+
+
+def compare(first: PolicyValue, second: PolicyValue, params: EvaluateParams) -> Comparison:
+    """Paired DR differences with intervals over users. Raises EvaluationError unless both are of the same pages."""
+    if not np.array_equal(first.rows, second.rows):
+        raise EvaluationError("Two policies can be compared on the same pages only, and these were judged on others.")
+    bootstrap = UserBootstrap(
+        len(first.rows), first.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
+    )
+    return Comparison(paired(first.ctr, second.ctr, bootstrap), paired(first.ptr, second.ptr, bootstrap))

@@ -1,0 +1,157 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pageopt.config import EvaluateParams, RewardModelParams
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.compare import (
+    LoggedPages,
+    compare,
+    counted_slots,
+    exploration_policies,
+    exploration_rows,
+    policy_values,
+)
+from pageopt.evaluation.reward_model import RewardModel, page_units
+
+PARAMS = EvaluateParams(
+    seed=1,
+    threads=1,
+    bootstrap=200,
+    confidence=0.95,
+    max_weight=100,
+    reward_model=RewardModelParams(folds=2, rounds=20, depth=3, learning_rate=0.3),
+)
+
+
+def _reward_model(shop, pages, policies=("random",)):
+    rows = exploration_rows(pages, policies)
+    return RewardModel.fit(
+        shop.encoder(),
+        pages.encoded.take(rows),
+        page_units(pages.user_id[rows], pages.page_id[rows]),
+        pages.module[rows],
+        {"click": pages.click[rows], "purchase": pages.purchase[rows]},
+        PARAMS.reward_model,
+        policies=policies,
+        seed=1,
+        threads=1,
+    )
+
+
+def _good_page(shop, pages):
+    """What pleases each platform, `[P, K]`."""
+    app, web = np.array([0, 2, 4]), np.array([1, 3, 5])
+    return np.where((pages.platform == "app")[:, None], app, web)[:, : shop.slots]
+
+
+def test_estimates_find_the_true_value_and_the_true_difference(shop):
+    pages = shop.pages(12_000, users=6000)
+    model = _reward_model(shop, pages)
+    good, same = _good_page(shop, pages), np.tile([0, 2, 4], (len(pages), 1))
+    better, static = (policy_values(pages, model, modules, PARAMS) for modules in (good, same))
+    bootstrap = LoggedPages(pages, model, PARAMS).bootstrap()
+    for value, modules in ((better, good), (static, same)):
+        truth = shop.click_rate(pages.platform, modules)[value.rows].sum(axis=1).mean()
+        for contribution, bound in ((value.ctr, 0.12), (value.click.ips, 0.12), (value.click.dm, 0.25)):
+            assert bootstrap.mean(contribution).value == pytest.approx(truth, abs=bound)
+        assert bootstrap.mean(value.ptr).value == pytest.approx(truth / 4, abs=0.08)
+    gain = compare(better, static, PARAMS)
+    assert gain.ctr.absolute.low > 0.2
+    assert gain.ctr.relative is not None
+    assert gain.ctr.relative.low > 0.2
+
+
+def test_contributions_are_the_formula(shop):
+    pages = shop.pages(200)
+    model = _reward_model(shop, pages)
+    modules = _good_page(shop, pages)
+    value = policy_values(pages, model, modules, PARAMS)
+    rows = value.rows
+    assert set(pages.policy[rows]) == {"random"}
+    unit = page_units(pages.user_id[rows], pages.page_id[rows])
+    encoded = pages.encoded.take(rows)
+    q_target = model.predict(encoded, unit, modules[rows])["click"]
+    q_logged = model.predict(encoded, unit, pages.module[rows])["click"]
+    weight = (modules[rows] == pages.module[rows]) / pages.propensity[rows]
+    expected = (q_target + weight * (pages.click[rows] - q_logged)).sum(axis=1)
+    np.testing.assert_allclose(value.ctr, expected, atol=1e-12)
+
+
+def test_weights_are_clipped(shop):
+    pages = shop.pages(100)
+    value = policy_values(
+        pages, _reward_model(shop, pages), _good_page(shop, pages), PARAMS.model_copy(update={"max_weight": 5.0})
+    )
+    assert value.weights.raw.max() == pytest.approx(9)
+    assert value.weights.clipped.max() == 5 == value.click.weight.max()
+
+
+def test_a_log_of_single_slots_judges_the_observed_slot_only(shop):
+    pages = shop.pages(9000, users=9000, single=True)
+    model = _reward_model(shop, pages)
+    modules = _good_page(shop, pages)
+    value = policy_values(pages, model, modules, PARAMS)
+    assert value.single
+    observed = pages.observed[value.rows]
+    np.testing.assert_array_equal(counted_slots(pages.module[value.rows]), observed)
+    assert ((value.click.q_target > 0) == observed).all()
+    truth = shop.click_rate(pages.platform, modules)[value.rows][observed].mean()
+    assert value.ctr.mean() == pytest.approx(truth, abs=0.08)
+
+
+def test_marginals_of_one_page_are_that_page(shop):
+    pages = shop.pages(300)
+    logged = LoggedPages(pages, _reward_model(shop, pages), PARAMS)
+    page = np.array([3, 1, 8])
+    probability = np.zeros((shop.slots, shop.modules))
+    probability[np.arange(shop.slots), page] = 1
+    certain = logged.value(np.tile(page, (len(logged), 1)))
+    stochastic = logged.value_of_marginals(probability)
+    np.testing.assert_allclose(stochastic.ctr, certain.ctr, atol=1e-12)
+    np.testing.assert_allclose(stochastic.ptr, certain.ptr, atol=1e-12)
+    np.testing.assert_array_equal(stochastic.weights.filled, certain.weights.filled)
+
+
+def test_the_logging_policy_is_worth_what_it_earned(shop):
+    pages = shop.pages(300)
+    logged = LoggedPages(pages, _reward_model(shop, pages), PARAMS)
+    uniform = np.full((shop.slots, shop.modules), 1 / shop.modules)
+    value = logged.value_of_marginals(uniform)
+    np.testing.assert_allclose(value.weights.raw, 1)
+    assert value.click.ips.mean() == pytest.approx(pages.click[logged.rows].sum(axis=1).mean())
+
+
+def test_shorter_pages_fill_fewer_slots(shop):
+    pages = shop.pages(100)
+    modules = _good_page(shop, pages)
+    modules[:, 2] = -1
+    value = policy_values(pages, _reward_model(shop, pages), modules, PARAMS)
+    assert (value.weights.filled[:, 2] == 0).all()
+    assert (value.click.q_target[:, 2] == 0).all()
+    assert (value.weights.raw[:, 2] == 0).all()
+
+
+def test_policies_that_log_and_policies_held_out(shop):
+    pages = shop.pages(40)
+    mixed = replace(pages, policy=np.array(["random", "bts", "production", "thompson"] * 10, dtype=object))
+    assert exploration_policies(mixed) == ("bts", "random", "thompson")
+    assert exploration_policies(mixed, ["bts"]) == ("random", "thompson")
+    rows = exploration_rows(mixed, ("random", "thompson"))
+    assert set(rows % 4) == {0}  # the fourth of the tiny world has no propensities
+
+
+def test_errors(shop):
+    pages = shop.pages(60)
+    model = _reward_model(shop, pages)
+    with pytest.raises(EvaluationError, match=r"modules has shape \(60, 2\), but the pages have \(60, 3\)"):
+        policy_values(pages, model, pages.module[:, :2], PARAMS)
+    with pytest.raises(EvaluationError, match="No page of the 60 to evaluate on was logged with propensities"):
+        exploration_rows(pages, ("thompson",))
+    broken = replace(pages, propensity=np.where(pages.policy[:, None] == "random", 1.5, np.nan))
+    with pytest.raises(EvaluationError, match=r"propensity\[0, 0\] is 1.5"):
+        policy_values(broken, model, pages.module, PARAMS)
+    one = policy_values(pages, model, pages.module, PARAMS)
+    with pytest.raises(EvaluationError, match="same pages only"):
+        compare(one, replace(one, rows=one.rows[::-1]), PARAMS)
