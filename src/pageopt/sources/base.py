@@ -9,8 +9,8 @@ from typing import Protocol
 class SourceReport:
     """What a source wrote; goes to data/raw/source.json.
 
-    `rows` counts rows by table, `first_ts` and `last_ts` are the ISO times (UTC) of the first and last page, and `notes`
-    holds what else a reader of the results should know, such as the policies that logged or the paper to cite.
+    `rows` counts rows by table, `first_ts` and `last_ts` are the ISO times (UTC) of the first and last page, and
+    `notes` holds what else a reader of the results should know, such as the policies that logged or the paper to cite.
     """
 
     source: str

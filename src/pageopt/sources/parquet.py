@@ -1,0 +1,175 @@
+"""The user's own logs: a folder of Parquet tables in the data contract."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.progress import Progress
+
+from pageopt.contract import TABLES, Column, Table
+from pageopt.errors import SourceError
+from pageopt.sources.base import SourceReport
+
+_ROWS = 65_536
+_ROWS_WITH_ALL_CANDIDATES = 4_096  # each of these rows becomes as long as the list of modules
+
+
+class ParquetSource:
+    """Copies a folder of tables, each `<table>.parquet` or `<table>/*.parquet`, into the workspace.
+
+    On the way identifiers become text and times UTC microseconds, whatever their unit and zone were (times without a
+    zone are UTC); values that do not convert are left for stage check, which quarantines them with a reason. Columns
+    that the contract does not know are kept, so that params.yaml can declare them as features.
+
+    Pages without a column `candidates` are taken to have had every module available, which is right only for shops
+    where every page can show every module; the report says so.
+
+    The files are copied, not linked: DVC makes its files read-only, which must not reach the user's own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self, target: Path) -> SourceReport:
+        """Write the tables below `target`. Raises SourceError that names the folder, table or file at fault."""
+        files = self._files()
+        opened = {name: [_open(file) for file in paths] for name, paths in files.items()}
+        try:
+            return self._copy(opened, target)
+        finally:
+            for parquet in (parquet for several in opened.values() for parquet in several):
+                parquet.close()
+
+    def _files(self) -> dict[str, list[Path]]:
+        if not self._folder.is_dir():
+            raise SourceError(f"There is no folder {self._folder}. {_EXPECTED}")
+        found: dict[str, list[Path]] = {}
+        for name in TABLES:
+            single, several = self._folder / f"{name}.parquet", sorted((self._folder / name).glob("*.parquet"))
+            if single.is_file() and several:
+                raise SourceError(f"Both {single} and Parquet files in {self._folder / name} exist. Keep one of them.")
+            found[name] = [single] if single.is_file() else several
+        missing = [name for name, table in TABLES.items() if not found[name] and not table.optional]
+        if len(missing) == len([table for table in TABLES.values() if not table.optional]):
+            raise SourceError(f"{self._folder} holds none of the tables. {_EXPECTED}")
+        if missing:
+            raise SourceError(f"{self._folder} has no table {' and no '.join(missing)}. {_EXPECTED}")
+        return {name: paths for name, paths in found.items() if paths}
+
+    def _copy(self, opened: dict[str, list[pq.ParquetFile]], target: Path) -> SourceReport:
+        modules = None if _has(opened["pages"], "candidates") else _module_ids(opened["modules"])
+        rows: Counter[str] = Counter()
+        policies: Counter[str] = Counter()
+        times: list[datetime] = []
+        with Progress(transient=True) as progress:
+            for name, parts in opened.items():
+                task = progress.add_task(f"Copying {name}", total=sum(part.metadata.num_rows for part in parts))
+                (target / name).mkdir(parents=True)
+                for number, part in enumerate(parts):
+                    all_candidates = modules if name == "pages" else None
+                    for batch in _copied(
+                        part, TABLES[name], target / name / f"part-{number:05d}.parquet", all_candidates
+                    ):
+                        rows[name] += batch.num_rows
+                        progress.advance(task, batch.num_rows)
+                        if name == "pages":
+                            policies.update(_policies(batch))
+                            times.extend(_span(batch))
+        notes: dict[str, object] = {"folder": str(self._folder), "policies": dict(policies)}
+        if modules is not None:
+            notes["candidates"] = (
+                "pages has no column candidates: every module is taken to have been available on every page"
+            )
+        first, last = (min(times).isoformat(), max(times).isoformat()) if times else ("", "")
+        return SourceReport("parquet", dict(rows), first, last, notes)
+
+
+_EXPECTED = (
+    "Own logs are a folder with these tables, each as <table>.parquet or as Parquet files in <table>/: "
+    + "; ".join(
+        f"{table.name}{' (optional)' if table.optional else ''} with {', '.join(table.required)}"
+        for table in TABLES.values()
+    )
+    + ". Name the folder with: make run SOURCE=parquet DATA=folder"
+)
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{file} cannot be read as Parquet: {error}. Write it again, or take it away.") from None
+
+
+def _has(parts: list[pq.ParquetFile], column: str) -> bool:
+    return any(column in part.schema_arrow.names for part in parts)
+
+
+def _module_ids(parts: list[pq.ParquetFile]) -> list[str] | None:
+    """Every module, or None where the table has no ids, which stage check will say."""
+    if not all("module_id" in part.schema_arrow.names for part in parts):
+        return None
+    ids = {str(value) for part in parts for value in part.read(["module_id"])["module_id"].to_pylist()}
+    return sorted(ids - {"None"})
+
+
+def _copied(
+    part: pq.ParquetFile, table: Table, path: Path, all_candidates: list[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """Copy one file, batch by batch; gives each batch as it was written."""
+    columns = {column.name: column for column in table.columns}
+    fields = [pa.field(f.name, _normal_type(f.type, columns.get(f.name))) for f in part.schema_arrow]
+    if all_candidates is not None:
+        fields.append(pa.field("candidates", columns["candidates"].arrow_type))
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        batches = part.iter_batches(_ROWS if all_candidates is None else _ROWS_WITH_ALL_CANDIDATES)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise SourceError(f"A file of table {table.name} is damaged: {error}. Write it again.") from None
+            if batch is None:
+                return
+            # a cut from nanoseconds to microseconds is the only change of a value, hence safe=False
+            arrays = [array.cast(field.type, safe=False) for array, field in zip(batch.columns, schema, strict=False)]
+            if all_candidates is not None:
+                arrays.append(pa.array([all_candidates] * batch.num_rows, columns["candidates"].arrow_type))
+            normal = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            writer.write_batch(normal)
+            yield normal
+
+
+def _normal_type(given: pa.DataType, column: Column | None) -> pa.DataType:
+    """The type to write: the contract's where every value of `given` converts to it, else `given`."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if column is None:
+        return given
+    text = pa.types.is_integer(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given)
+    match column.type:
+        case "string" if text:
+            return column.arrow_type
+        case "time" if pa.types.is_timestamp(given) or pa.types.is_date(given):
+            return column.arrow_type
+        case "strings" if pa.types.is_list(given) or pa.types.is_large_list(given):
+            return column.arrow_type
+    return column.arrow_type if pa.types.is_null(given) else given
+
+
+def _policies(pages: pa.RecordBatch) -> dict[str, int]:
+    if "policy" not in pages.schema.names:
+        return {}
+    return {str(pair["values"]): pair["counts"] for pair in pc.value_counts(pages["policy"]).to_pylist()}
+
+
+def _span(pages: pa.RecordBatch) -> list[datetime]:
+    """First and last time of a batch; none where the times are still to be converted."""
+    if "ts" not in pages.schema.names or not pa.types.is_timestamp(pages["ts"].type):
+        return []
+    span = pc.min_max(pages["ts"]).as_py()
+    return [value for value in span.values() if value is not None]

@@ -1,0 +1,89 @@
+"""Stage check: data/raw to data/checked, data/quarantine and reports/check.json."""
+
+import json
+import shutil
+
+from rich.console import Console
+from rich.table import Table
+
+from pageopt import contract
+from pageopt.check import CheckedLogs, check_logs
+from pageopt.config import CheckParams, FeatureParams, load
+from pageopt.errors import ContractError
+from pageopt.workspace import Workspace
+
+
+def run(workspace: Workspace) -> None:
+    """Part good rows from bad ones. Raises ContractError, after all is written, above the share of bad rows allowed."""
+    params = load(workspace.params, CheckParams)
+    tables = contract.tables(load(workspace.params, FeatureParams))
+    for folder in (workspace.checked, workspace.quarantine):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    console = Console()
+    with console.status("Checking") as status:
+        logs = check_logs(
+            workspace.raw,
+            workspace.checked,
+            workspace.quarantine,
+            workspace.state / "scratch",
+            tables,
+            params.slots,
+            progress=lambda table: status.update(f"Checking {table}"),
+        )
+    _write(workspace, logs)
+    _summary(console, workspace, logs)
+    _judge(workspace, logs, params.max_bad_share)
+
+
+def _write(workspace: Workspace, logs: CheckedLogs) -> None:
+    shape = {
+        "slots": logs.slots,
+        "rows": logs.rows,
+        "first_page_ts": logs.first_page_ts,
+        "last_page_ts": logs.last_page_ts,
+        "last_event_ts": logs.last_event_ts,
+    }
+    report = {
+        "rows": logs.rows,
+        "quarantined": logs.quarantined,
+        "bad_share": logs.bad_share,
+        "ignored_columns": logs.ignored,
+    }
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    (workspace.checked / "shape.json").write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
+    (workspace.reports / "check.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _summary(console: Console, workspace: Workspace, logs: CheckedLogs) -> None:
+    view = Table("table", "good rows", "quarantined", "why", title=f"Checked: {logs.slots} slots")
+    for name, rows in logs.rows.items():
+        reasons = logs.quarantined[name]
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        view.add_row(name, f"{rows:,}", f"{sum(reasons.values()):,}", why)
+    console.print(view)
+    for name, columns in logs.ignored.items():
+        if columns:
+            console.print(
+                f"{name}: columns {', '.join(columns)} are left out; declare them under features.{name} in params.yaml "
+                "to use them.",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _judge(workspace: Workspace, logs: CheckedLogs, max_bad_share: float) -> None:
+    if logs.bad_share > max_bad_share:
+        count, reason, table = max(
+            (count, reason, table) for table, reasons in logs.quarantined.items() for reason, count in reasons.items()
+        )
+        bad = sum(sum(reasons.values()) for reasons in logs.quarantined.values())
+        raise ContractError(
+            f"{bad:,} of {bad + sum(logs.rows.values()):,} rows ({logs.bad_share:.1%}) break the data contract, more "
+            f"than check.max_bad_share = {max_bad_share:.1%} allows. Most frequent: {count:,} rows of {table}, "
+            f"'{reason}'. Each bad row stands in {workspace.quarantine} with its reason: mend the source and collect "
+            "again, or raise the limit in params.yaml."
+        )
+    for table in ("pages", "impressions"):
+        if not logs.rows[table]:
+            raise ContractError(f"No row of {table} keeps the data contract. See {workspace.quarantine}.")

@@ -1,0 +1,59 @@
+"""Stage collect: the source named in params.yaml to data/raw."""
+
+import json
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from pageopt.config import CollectParams, load
+from pageopt.sources.base import Source, SourceReport
+from pageopt.workspace import Workspace
+
+
+def run(workspace: Workspace) -> None:
+    """Write the tables of the log, and source.json about them, to data/raw. Raises SourceError."""
+    params = load(workspace.params, CollectParams)
+    shutil.rmtree(workspace.raw, ignore_errors=True)
+    workspace.raw.mkdir(parents=True)
+    report = _source(params, workspace.root).collect(workspace.raw)
+    _write(report, workspace.raw / "source.json")
+    _summary(report)
+
+
+def _source(params: CollectParams, root: Path) -> Source:
+    """Each source is imported only where it is used: the others' libraries need not load."""
+    match params.source:
+        case "simulator":
+            from pageopt.sources.simulator import SimulatorSource
+
+            return SimulatorSource(params.simulator, params.seed)
+        case "obd":
+            from pageopt.sources.obd import ObdSource
+
+            return ObdSource(params.obd, root / "data" / "external", params.seed)
+        case "parquet":
+            from pageopt.sources.parquet import ParquetSource
+
+            return ParquetSource(root / params.folder)
+
+
+def _write(report: SourceReport, path: Path) -> None:
+    content = {
+        "source": report.source,
+        "rows": report.rows,
+        "first_ts": report.first_ts,
+        "last_ts": report.last_ts,
+        **report.notes,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _summary(report: SourceReport) -> None:
+    console = Console()
+    rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
+    console.print(f"[bold]Collected[/] from {report.source}: {rows}", highlight=False, soft_wrap=True)
+    console.print(f"Pages from {report.first_ts} to {report.last_ts}", highlight=False, soft_wrap=True)
+    for name in ("policies", "candidates", "cite"):
+        if name in report.notes:
+            console.print(f"{name.capitalize()}: {report.notes[name]}", highlight=False, markup=False, soft_wrap=True)
