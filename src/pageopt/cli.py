@@ -78,6 +78,30 @@ def configure(
     write(Workspace.find(), preset=preset, source=source, data=data)
 
 
+@_app.command()
+def releases() -> None:
+    """List the registered versions with their verdicts, and which one is champion."""
+    from pageopt.release.commands import releases as show
+
+    show(Workspace.find())
+
+
+@_app.command()
+def rollback(to: Annotated[int, typer.Option(help="the version that users shall get again")]) -> None:
+    """Make an earlier promoted version the champion again."""
+    from pageopt.release.commands import rollback as go_back
+
+    go_back(Workspace.find(), to)
+
+
+@_app.command()
+def serve(port: Annotated[int, typer.Option(help="port of the loopback interface")] = 3000) -> None:
+    """Serve the champion's Bento on this machine."""
+    from pageopt.release.commands import serve as start
+
+    start(Workspace.find(), port)
+
+
 def app() -> None:
     """Entry point: turns our errors into a message and an exit code, and lets the rest through."""
     telemetry.switch_off()

@@ -122,23 +122,24 @@ class Judge:
         rewards = RewardModel.load(self.workspace.reward_model, threads=params.threads)
         limits = self.limits.quality
         bought = bool(_json(self.workspace.prepared / "schema.json")["has_purchase"])
-        candidates = test.candidates
-        if candidates is None:
+        if test.candidates is None:
             raise ReleaseError(f"{self.workspace.prepared / 'test'} holds no candidates. Run stage prepare again.")
-
-        def against(modules: NDArray[np.int64], than: str, ctr: float | None, ptr: float | None) -> list[Comparison]:
-            bars = {"CTR": ctr} | ({"PTR": ptr} if bought else {})
-            return quality_gate.comparisons(candidate, logged.value(modules[logged.rows]), than, bars, params)
-
         try:
             logged = LoggedPages(test, rewards, params)
         except EvaluationError as error:
             return Verdict.of("quality", [Check("evidence", False, None, None, f"not enough evidence: {error}")])
-        candidate = logged.value(self.engine.rank_batch(test.fields, candidates).modules[logged.rows])
+        fields = {name: column[logged.rows] for name, column in test.fields.items()}
+        candidates = test.candidates[logged.rows]
+        candidate = logged.value(self.engine.rank_batch(fields, candidates).modules)
+
+        def against(modules: NDArray[np.int64], than: str, ctr: float | None, ptr: float | None) -> list[Comparison]:
+            bars = {"CTR": ctr} | ({"PTR": ptr} if bought else {})
+            return quality_gate.comparisons(candidate, logged.value(modules), than, bars, params)
+
         static = static_pages(self.engine.static_page, candidates, self.engine.module_family, self.engine.slots)
         found = against(static, "the static page", limits.ctr_over_static, limits.ptr_over_static)
         if self.champion:
-            before = self.champion.decide(test.fields, candidates, self.engine.slots).modules
+            before = self.champion.decide(fields, candidates, self.engine.slots).modules
             name = f"champion {self.champion.number}"
             found += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
         else:

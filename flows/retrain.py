@@ -1,0 +1,315 @@
+"""The retraining flow: stages, gates, registry, Bento, promotion, report.
+
+    python -m flows.retrain            as `make run` does; exit code 0 promoted, 3 rejected, 1 or 2 an error
+    python -m flows.retrain --again    judge once more although nothing has changed
+
+A run can be ended at any point and started again. What users see changes in one place, when the alias `champion` moves;
+until then nothing is lost but time, after it only reports are still to be written.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+from ruamel.yaml import YAML
+
+from flows import summary
+from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
+from pageopt.errors import PageoptError, ReleaseError
+from pageopt.release import bento, report, repro
+from pageopt.release.fingerprint import commit, data_versions, fingerprint
+from pageopt.release.judging import Judge
+from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
+from pageopt.release.report import Release, Step
+from pageopt.release.run_lock import run_lock
+from pageopt.release.verdict import Verdict, passed, reason
+from pageopt.workspace import Workspace
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """One run of the flow: what it works on, and what its steps took so far."""
+
+    workspace: Workspace
+    registry: Registry
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+    steps: list[Step] = field(default_factory=list)
+
+    def timed(self, name: str, work: Callable[[], T]) -> T:
+        """Do `work` and note its time."""
+        started = time.monotonic()
+        result = work()
+        self.steps.append(Step(name, round(time.monotonic() - started, 2)))
+        return result
+
+
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
+def stage(root: Path, stage: str) -> repro.StageRun:
+    """Bring one DVC stage up to date in a process of its own."""
+    logger = get_run_logger()
+    return repro.repro(root, stage, logger.info)
+
+
+@task(task_run_name="gate {name}", cache_policy=NO_CACHE, persist_result=False)
+def gate(name: str, judge: Callable[[], Verdict]) -> Verdict:
+    """Let one gate judge."""
+    verdict = judge()
+    get_run_logger().info("%s: %s", "passed" if verdict.passed else "FAILED", verdict.why)
+    summary.gate(verdict)
+    return verdict
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def register(registry: Registry, candidate: Candidate, bundle: Path, tags: dict[str, str]) -> Version:
+    """Copy the bundle into the registry as a new version."""
+    return registry.register(candidate, bundle, tags)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def build(workspace: Workspace, registry: Registry, version: Version) -> str:
+    """Build the Bento of the registered version."""
+    tag = bento.build(workspace, version)
+    registry.set_bento(version, tag)
+    return tag
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def trial(workspace: Workspace, tag: str, version: Version, judge: Judge) -> list[Verdict]:
+    """Serve the Bento on this machine, test it and put load on it."""
+    with bento.serving(workspace, tag) as url:
+        verdicts = judge.bento(url, str(version.number))
+    for verdict in verdicts:
+        summary.gate(verdict)
+    return verdicts
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def promote(registry: Registry, version: Version, over: int | None) -> None:
+    """Move the alias `champion`: from here on users get this version."""
+    registry.promote(version, over=over)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def push(root: Path) -> None:
+    """Send the data of this release to the DVC remote."""
+    try:
+        repro.push(root)
+    except ReleaseError as error:
+        # The release stands without it, and the next one sends what is missing.
+        summary.note(f"The data was not pushed to the DVC remote: {error}")
+
+
+@flow(name="retrain", persist_result=False, validate_parameters=False)
+def retrain(root: str, again: bool = False) -> State:
+    """Retrain, judge and release in the project at `root`.
+
+    Final states: Promoted, Unchanged, and the failed Rejected; the message says why.
+    """
+    workspace = Workspace(Path(root))
+    with run_lock(workspace.state / "run.lock") as left:
+        for process in left:
+            summary.note(f"Ended a process that an interrupted run left behind: {process}")
+        for path in repro.mend_locks(workspace.root):
+            summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
+        check_all(workspace.params)
+        registry = Registry(workspace, load(workspace.params, ReleaseParams).model_name)
+        return _retrain(Run(workspace, registry), again)
+
+
+def _retrain(run: Run, again: bool) -> State:
+    _stages(run)
+    mark = fingerprint(run.workspace)
+    run.registry.sweep(mark)
+    known = run.registry.find(mark)
+    if known and known.verdict and not again:
+        return _unchanged(run, known)
+    candidate = run.registry.open(mark, again=again)
+    champion = run.registry.champion()
+    if champion and champion.run_id == candidate.run_id:
+        # The last run was ended between the promotion and its report.
+        return _conclude(run, candidate, champion, PROMOTED, "every gate passed")
+    return _judge(run, candidate, champion)
+
+
+def _stages(run: Run) -> None:
+    """Run what is stale. Stages above the first stale one need not even be looked at."""
+    root = run.workspace.root
+    stale = run.timed("dvc status", lambda: repro.stale(root))
+    if not stale:
+        run.steps += [Step(name, 0.0, None, changed=False) for name in repro.STAGES]
+        return
+    remote = load(run.workspace.params, CollectParams).source == "obd"
+    first = repro.STAGES.index(stale[0])
+    for name in repro.STAGES:
+        if repro.STAGES.index(name) < first:
+            run.steps.append(Step(name, 0.0, None, changed=False))
+            continue
+        retries = 1 if name == "collect" and remote else 0
+        done = stage.with_options(retries=retries, retry_delay_seconds=5)(root, name)
+        run.steps.append(Step(name, done.seconds, done.peak_mb, done.changed))
+
+
+def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
+    workspace, registry = run.workspace, run.registry
+    registry.describe(candidate.run_id, _origin(workspace, champion), _params(workspace))
+    summary.heading("Gates")
+    judge = Judge(workspace, champion)
+    verdicts = [
+        run.timed(f"gate {name}", lambda name=name: gate(name, getattr(judge, name)))  # type: ignore[misc]
+        for name in ("data", "quality", "parity", "latency", "drift")
+    ]
+    if not passed(verdicts):
+        return _settle(run, candidate, champion, judge, verdicts, None, None)
+    origin = _origin(workspace, champion)
+    version = run.timed("register", lambda: register(registry, candidate, workspace.bundle, origin))
+    tag = run.timed("build Bento", lambda: build(workspace, registry, version))
+    verdicts += run.timed("try Bento", lambda: trial(workspace, tag, version, judge))
+    return _settle(run, candidate, champion, judge, verdicts, version, tag)
+
+
+def _settle(
+    run: Run,
+    candidate: Candidate,
+    champion: Version | None,
+    judge: Judge,
+    verdicts: list[Verdict],
+    version: Version | None,
+    tag: str | None,
+) -> State:
+    """Keep the evidence, then promote or reject."""
+    workspace = run.workspace
+    good = passed(verdicts)
+    verdict = PROMOTED if good else REJECTED
+    why = "every gate passed" if good else reason(verdicts)
+    params = load(workspace.params, ReleaseParams)
+    release = Release(
+        verdict=verdict,
+        why=why,
+        gates=verdicts,
+        model_name=params.model_name,
+        version=version.number if version else None,
+        run_id=candidate.run_id,
+        bento=tag,
+        champion_before=champion.number if champion else None,
+        fingerprint=candidate.fingerprint,
+        preset=params.preset,
+        source=load(workspace.params, CollectParams).source,
+        started=run.started.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - run.clock,
+        steps=run.steps,
+        data=data_versions(workspace.root),
+        code=commit(workspace.root),
+        params=_yaml(workspace.params),
+    )
+    confidence = load(workspace.params, EvaluateParams).confidence
+    files = report.write(workspace, workspace.state / "report", release, judge.exposure(), confidence)
+    evidence = [
+        *files,
+        workspace.root / "dvc.lock",
+        workspace.reports / "evaluation.json",
+        workspace.reports / "drift.html",
+    ]
+    metrics = {
+        f"{each.name}/{check.name}".replace(" ", "_"): check.value
+        for each in verdicts
+        for check in each.checks
+        if check.value is not None
+    }
+    run.registry.log(candidate.run_id, files=evidence, metrics=metrics)
+    if good and version:
+        promote(run.registry, version, champion.number if champion else None)
+    return _conclude(run, candidate, version, verdict, why)
+
+
+def _conclude(run: Run, candidate: Candidate, version: Version | None, verdict: str, why: str) -> State:
+    """Publish the reports from the evidence and write the verdict, in this order: a kill between them is made good."""
+    _publish(run, candidate)
+    run.registry.conclude(candidate.run_id, verdict, why)
+    if verdict == REJECTED:
+        return State(type=StateType.FAILED, name="Rejected", message=why)
+    push(run.workspace.root)
+    return Completed(name="Promoted", message=f"Version {version.number if version else '?'} is champion")
+
+
+def _publish(run: Run, candidate: Candidate) -> None:
+    names = ("release.json", "release.html")
+    files = [path for name in names if (path := run.registry.evidence(candidate.run_id, name))]
+    report.publish(files, run.workspace.reports)
+
+
+def _unchanged(run: Run, known: Candidate) -> State:
+    """The same candidate was judged before: its verdict stands, also after a rollback."""
+    _publish(run, known)
+    champion = run.registry.champion()
+    now = f"version {champion.number} is champion" if champion else "there is no champion"
+    message = f"Nothing changed since {known.created:%Y-%m-%d %H:%M} UTC ({known.verdict}): {now}"
+    if known.verdict == REJECTED:
+        return State(type=StateType.FAILED, name="Rejected", message=f"{message}. {known.why}")
+    return Completed(name="Unchanged", message=message)
+
+
+def _yaml(path: Path) -> dict:
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+def _origin(workspace: Workspace, champion: Version | None) -> dict[str, str]:
+    """Tags that say where a candidate comes from."""
+    code = commit(workspace.root)
+    versions = {version.path: version.md5 for version in data_versions(workspace.root)}
+    return {
+        "commit": code.sha or "",
+        "dirty": str(code.dirty),
+        "champion_before": str(champion.number) if champion else "",
+        **{f"data.{path}": md5 for path, md5 in versions.items() if path.startswith("data/")},
+    }
+
+
+def _params(workspace: Workspace) -> dict[str, str]:
+    """params.yaml as flat names and values."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(f"{prefix}{name}.", inner)
+        else:
+            flat[prefix.rstrip(".")] = str(value)
+
+    walk("", _yaml(workspace.params))
+    return flat
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow in the project around the current folder; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description="Retrain, judge and release.")
+    parser.add_argument("--again", action="store_true", help="judge again although nothing has changed")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        workspace = Workspace.find()
+        # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
+        with run_lock(workspace.state / "run.lock") as left:
+            for process in left:
+                summary.note(f"Ended a process that an interrupted run left behind: {process}")
+            state = retrain(str(workspace.root), again=options.again, return_state=True)
+        return summary.end(workspace, state, time.monotonic() - started)
+    except PageoptError as error:
+        print(f"pageopt: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

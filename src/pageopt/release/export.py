@@ -1,0 +1,211 @@
+"""From a trained model to the bundle that serving reads: page.onnx, encoder/, users.sqlite, bundle.json."""
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from pageopt.config import SearchParams
+from pageopt.errors import ExportError
+from pageopt.models.trnn import HEADS, Trnn, TrnnConfig
+from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
+
+# Candidate counts of the trial after export. The graph is traced at the first, so all others are new to it.
+TRACED_PAGES, TRACED_CANDIDATES = 3, 7
+_FIRST_LOAD = (
+    "import sys, pathlib; from pageopt.serving.engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """PyTorch and ONNX Runtime on the same random pages: pages tried, pages decided differently between equal scores,
+    largest difference of a probability or score, and the candidate counts.
+    """
+
+    pages: int
+    ties: int
+    error: float
+    counts: tuple[int, ...]
+
+
+def page_onnx(graph: PageGraph, config: TrnnConfig) -> onnx.ModelProto:
+    """`graph` as one ONNX model, weights inside, any number of pages and candidates.
+
+    Only what runs is kept: no names of files and lines of the machine that exported it, so that equal models give equal
+    bytes. Raises ExportError where PyTorch or the ONNX checker refuses it.
+    """
+    pages = torch.export.Dim("pages", min=1)
+    candidates = torch.export.Dim("candidates", min=1)
+    by_page, by_candidate = {0: pages}, {0: pages, 1: candidates}
+    try:
+        with _quiet(), torch.inference_mode():
+            program = torch.onnx.export(
+                graph.eval(),
+                random_inputs(config, TRACED_PAGES, TRACED_CANDIDATES),
+                dynamo=True,
+                verbose=False,
+                input_names=INPUT_NAMES,
+                output_names=OUTPUT_NAMES,
+                dynamic_shapes=(by_page, by_page, by_page, by_candidate, by_candidate, by_page),
+            )
+        if program is None:
+            raise ExportError("torch.onnx.export gave no program. See its output above.")
+        proto = program.model_proto
+        _strip(proto)
+        onnx.checker.check_model(proto, full_check=True)
+    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"The page graph cannot be written as ONNX: {error}") from error
+    return proto
+
+
+def random_inputs(config: TrnnConfig, pages: int, candidates: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Arguments of `PageGraph.forward`: random pages with random modules, one in ten not available, mixed lengths."""
+    random = np.random.default_rng((seed, pages, candidates))
+    codes = [random.integers(0, cardinality, pages) for cardinality in config.cardinalities]
+    arrays = (
+        np.column_stack(codes) if codes else np.zeros((pages, 0), dtype=np.int64),
+        random.normal(size=(pages, config.numerics)).astype(np.float32),
+        random.integers(0, config.vocabulary, (pages, config.texts, config.title_tokens)),
+        random.integers(0, config.modules, (pages, candidates)),
+        random.random((pages, candidates)) < 0.9,
+        random.integers(1, config.slots + 1, pages),
+    )
+    return tuple(map(torch.from_numpy, arrays))
+
+
+def compare(graph: PageGraph, config: TrnnConfig, onnx_file: Path, tolerance: float, counts: Sequence[int]) -> Trial:
+    """Hold the written graph against the eager one on random pages with `counts` candidates.
+
+    Raises ExportError where a probability or score differs by more than `tolerance`, or a page differs whose score does
+    not tie within it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
+    taken = {each.name for each in session.get_inputs()}
+    pages = ties = 0
+    error = 0.0
+    for count in counts:
+        inputs = random_inputs(config, 32, count)
+        with torch.inference_mode():
+            chosen, probability, score = (value.numpy() for value in graph(*inputs))
+        feed = {name: value.numpy() for name, value in zip(INPUT_NAMES, inputs, strict=True) if name in taken}
+        onnx_chosen, onnx_probability, onnx_score = session.run(list(OUTPUT_NAMES), feed)
+        same = (chosen == onnx_chosen).all(1)
+        apart = max(np.abs(score - onnx_score).max(), np.abs(probability[same] - onnx_probability[same]).max(initial=0))
+        if not apart <= tolerance:
+            raise ExportError(
+                f"PyTorch and ONNX Runtime differ by {apart:.2g} at {count} candidates, more than {tolerance:.2g} "
+                "(export.pass_tolerance). The exporter has mistranslated a node: do not release this bundle."
+            )
+        pages += len(same)
+        ties += int((~same).sum())
+        error = max(error, float(apart))
+    return Trial(pages, ties, error, tuple(counts))
+
+
+def write_bundle(
+    folder: Path, model: Trnn, model_folder: Path, prepared: Path, search: SearchParams, max_candidates: int
+) -> PageGraph:
+    """Write everything that serving needs into `folder`, which is emptied first; gives the graph it wrote.
+
+    model_folder and prepared: where the model was loaded from, and the encoder, modules and users that it was trained
+    with. Raises ExportError where these do not fit each other, and ConfigError for a head the model never learned.
+    """
+    graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
+    order = static_order(prepared / "modules.parquet")
+    if len(order) != model.config.modules:
+        raise ExportError(
+            f"{prepared} has {len(order)} modules and {model_folder} knows {model.config.modules}: "
+            "the model was trained on other data. Run dvc repro train."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "page.onnx").write_bytes(page_onnx(graph, model.config).SerializeToString(deterministic=True))
+    shutil.copytree(prepared / "encoder", folder / "encoder")
+    shutil.copyfile(prepared / "users.sqlite", folder / "users.sqlite")
+    facts = {
+        "policy": "trnn",
+        "slots": model.config.slots,
+        "width": search.width,
+        "beam_start": search.beam_start,
+        "objective": search.objective,
+        "heads": list(HEADS),
+        "trained_heads": list(model.config.trained_heads),
+        "history": model.config.history,
+        "families": model.config.families,
+        "modules": model.config.modules,
+        "max_candidates": max_candidates,
+        "static_page": order,
+        "created_from": {
+            "model": digest(model_folder),
+            "encoder": digest(prepared / "encoder"),
+            "users": digest(prepared / "users.sqlite"),
+        },
+    }
+    (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return graph
+
+
+def first_load(bundle: Path) -> None:
+    """Load the bundle and decide one page in a process of its own: a malformed graph can take its process down.
+
+    Raises ExportError with what that process said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_LOAD, str(bundle)], capture_output=True, text=True, check=False, timeout=300
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise ExportError(f"{bundle} cannot be loaded; the process that tried ended with {how} and said: {said[-1]}")
+
+
+def static_order(modules: Path) -> list[int]:
+    """Module indexes by overall CTR, highest first, ties to the earlier module: the static page before the family rule."""
+    import pyarrow.parquet as pq
+
+    ctr = pq.read_table(modules, columns=["ctr"])["ctr"].to_numpy()
+    return np.argsort(-ctr, kind="stable").tolist()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names."""
+    result = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            result.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+            result.update(file.read_bytes())
+    return result.hexdigest()
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter logs a line for every package it could have used."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
