@@ -18,6 +18,13 @@ EMPTY = -1
 _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # how fast examination falls from slot to slot
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
 _MOST_LOSS, _MOST_GAIN = 3.0, 0.9  # bounds of a page effect, log-odds
+# Log-odds. Chosen so that a static page earns about half a click, and a page for each person at most twice as much.
+_CLICK, _PURCHASE = -2.95, -2.8  # of a module of mean quality that matches nothing
+_CONTENT = 1.15  # a unit of content in the direction of the intent
+_HISTORY = 1.6  # a module from the person's history, when the present category is wholly their own
+_MEAN_FAMILIAR, _MEAN_STAGE = 0.5, 0.35
+_BUYER = 3.0  # how much likelier a purchase is at stage 1 than at stage 0
+_FIT_BUYS = 0.35  # how much of the match with the intent also makes a purchase likelier
 
 Policy = Callable[[Contexts], np.ndarray]
 """Contexts of P pages → ordered module indices `[P, K]`, -1 where a slot is empty. One page a context: not random."""
@@ -67,30 +74,26 @@ class ClickModel:
         slot = np.arange(catalog.params.slots)
         self.examination = np.array([_EXAMINED[name] / (1 + _FADING[name] * slot) for name in PLATFORMS])
         """θ [platforms, slots]"""
-        self._history = np.where(catalog.modules.aim == Aim.HISTORY, 1.6, 0.0).astype(np.float32)
+        self._history = np.where(catalog.modules.aim == Aim.HISTORY, _HISTORY, 0.0).astype(np.float32)
 
     def fit(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """How well modules `[P, J]` match the intent, apart from their quality: log-odds `[P, J]` float32."""
         at = np.where(modules == EMPTY, 0, modules)
         content = np.einsum("pd,pjd->pj", intent.direction, self._catalog.modules.content[at])
         aim = self._aim[at, intent.hero_category[:, None], intent.category[:, None]]
-        return 1.0 * content + aim + self._history[at] * (intent.familiar[:, None] - 0.5)
+        return _CONTENT * content + aim + self._history[at] * (intent.familiar[:, None] - _MEAN_FAMILIAR)
 
     def relevance(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """Log-odds `[P, J]` of a click on modules `[P, J]` that are examined, before page effects."""
         at = np.where(modules == EMPTY, 0, modules)
-        late = self._catalog.modules.late[at] * (intent.stage[:, None] - 0.35)
-        return self.fit(intent, modules) + late + self._catalog.modules.quality[at] - 2.85
+        late = self._catalog.modules.late[at] * (intent.stage[:, None] - _MEAN_STAGE)
+        return _CLICK + self._catalog.modules.quality[at] + self.fit(intent, modules) + late
 
     def conversion(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """P(purchase | click) `[P, J]` of modules `[P, J]`."""
         at = np.where(modules == EMPTY, 0, modules)
-        logit = (
-            3.0 * (intent.stage[:, None] - 0.35)
-            + 0.35 * self.fit(intent, modules)
-            + self._catalog.modules.conversion[at]
-        )
-        return sigmoid(logit - 2.75)
+        ready = _BUYER * (intent.stage[:, None] - _MEAN_STAGE)
+        return sigmoid(_PURCHASE + self._catalog.modules.conversion[at] + _FIT_BUYS * self.fit(intent, modules) + ready)
 
     def page_effect(self, modules: np.ndarray) -> np.ndarray:
         """Log-odds `[P, K]` that the modules above add to each module of the pages `[P, K]`."""
