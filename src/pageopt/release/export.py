@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from pageopt.errors import ExportError
 from pageopt.models.trnn import HEADS, Trnn, TrnnConfig
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 
-# Candidate counts of the trial after export. The graph is traced at the first, so all others are new to it.
+# The sizes that the exporter sees; the trial after it uses others.
 TRACED_PAGES, TRACED_CANDIDATES = 3, 7
 _FIRST_LOAD = (
     "import sys, pathlib; from pageopt.serving.engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
@@ -54,7 +55,7 @@ def page_onnx(graph: PageGraph, config: TrnnConfig) -> onnx.ModelProto:
         with _quiet(), torch.inference_mode():
             program = torch.onnx.export(
                 graph.eval(),
-                random_inputs(config, TRACED_PAGES, TRACED_CANDIDATES),
+                random_inputs(config, TRACED_PAGES, min(TRACED_CANDIDATES, config.modules)),
                 dynamo=True,
                 verbose=False,
                 input_names=INPUT_NAMES,
@@ -72,14 +73,17 @@ def page_onnx(graph: PageGraph, config: TrnnConfig) -> onnx.ModelProto:
 
 
 def random_inputs(config: TrnnConfig, pages: int, candidates: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """Arguments of `PageGraph.forward`: random pages with random modules, one in ten not available, mixed lengths."""
+    """Arguments of `PageGraph.forward`: random pages of mixed lengths, each with different modules, one in ten missing.
+
+    `candidates` is at most the number of modules.
+    """
     random = np.random.default_rng((seed, pages, candidates))
     codes = [random.integers(0, cardinality, pages) for cardinality in config.cardinalities]
     arrays = (
         np.column_stack(codes) if codes else np.zeros((pages, 0), dtype=np.int64),
         random.normal(size=(pages, config.numerics)).astype(np.float32),
         random.integers(0, config.vocabulary, (pages, config.texts, config.title_tokens)),
-        random.integers(0, config.modules, (pages, candidates)),
+        random.random((pages, config.modules)).argsort(1)[:, :candidates],
         random.random((pages, candidates)) < 0.9,
         random.integers(1, config.slots + 1, pages),
     )
@@ -175,9 +179,7 @@ def first_load(bundle: Path) -> None:
 
 
 def static_order(modules: Path) -> list[int]:
-    """Module indexes by overall CTR, highest first, ties to the earlier module: the static page before the family rule."""
-    import pyarrow.parquet as pq
-
+    """Module indexes by overall CTR, highest first, ties to the earlier: the static page before the family rule."""
     ctr = pq.read_table(modules, columns=["ctr"])["ctr"].to_numpy()
     return np.argsort(-ctr, kind="stable").tolist()
 

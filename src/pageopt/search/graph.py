@@ -62,7 +62,7 @@ class PageGraph(nn.Module):
         with torch.no_grad():
             seen = model.family.weight[: self.families + int(self.hidden)]
             self.register_buffer("part_of_module", model.module_part())  # [M, H]
-            self.register_buffer("family_of_module", model.family_of.clone())  # [M]
+            self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
             self.register_buffer("gates_of_family", seen @ w_ih.T + b_ih + b_hh)  # [S, 4H]
         self.register_buffer("recurrent", w_hh.T.contiguous())  # [H, 4H]
         self.register_buffer("output", model.from_output.weight.detach().T.contiguous())  # W_oᵀ [H, H]
@@ -84,54 +84,47 @@ class PageGraph(nn.Module):
             score: float32 `[B]`, φ of the objective.
         """
         B, N = candidates.shape
-        family = self.family_of_module[candidates]  # [B, N]
-        part = self.part_of_module[candidates].unsqueeze(1)  # [B, 1, N, H]
-        length = torch.minimum(available.sum(1), slots)  # [B] slots that will be filled
-        page = torch.arange(B, device=candidates.device).unsqueeze(1)  # [B, 1]
-        position = torch.arange(N, device=candidates.device)
+        page = torch.arange(B).unsqueeze(1)  # [B, 1]
+        position = torch.arange(N)
+        family = _rows(self.family_of_module, candidates).transpose(1, 2)  # [B, 1, N]
+        part = _rows(self.part_of_module, candidates).unsqueeze(1)  # [B, 1, N, H]
+        length = torch.minimum(available.sum(1), slots).unsqueeze(1)  # [B, 1] slots that will be filled
+        going_on = torch.arange(self.slots) < length  # [B, K]
+        # What may not be chosen has −∞ added to its total: here slots below the page's end, modules that are not there
+        ended = torch.where(going_on, 0.0, -torch.inf)  # [B, K]
+        gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, W, N], W = 1
 
-        h = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words)).unsqueeze(
-            1
-        )  # [B, W, H], W = 1
+        h = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words)).unsqueeze(1)  # [B, W, H]
         c = torch.zeros_like(h)
         g = torch.zeros_like(h[..., 0])  # [B, W]
-        left = available.unsqueeze(1)  # [B, W, N] not yet on the page
         above = torch.full_like(page, -1)  # [B, W] family of the module above
-        steps: list[tuple[Tensor, Tensor, Tensor]] = []  # parent, choice and probabilities of each beam, by slot
-
+        steps: list[_Step] = []
         for slot in range(1, self.slots + 1):
             W = h.shape[1]
-            # Where the page has ended nothing is left, all totals are −∞, and the first beam follows itself.
-            going_on = (slot <= length).unsqueeze(1)  # [B, 1]
-            left = left & going_on.unsqueeze(-1)
+            beam = page * W + torch.arange(W)  # [B, W] rows of [B·W]
             h_all, c_all = self._lstm(h, c)  # [B, W, S, H]
-            output = (h_all[:, :, : self.families] @ self.output).flatten(0, 2)  # W_o · o  [B·W·F, H]
-            beam = page * W + torch.arange(W)  # [B, W] rows of beams, flattened
-            row = beam.unsqueeze(-1) * self.families + family.unsqueeze(1)  # [B, W, N]
-            logits = self.heads(torch.relu(output[row] + part))  # [B, W, N, Q]
-            total = g.unsqueeze(-1) + functional.softplus(logits[..., self.objective])  # [B, W, N]
-            other = left & (family.unsqueeze(1) != above.unsqueeze(-1))
-            allowed = torch.where(other.any(-1, keepdim=True), other, left)
-            total = torch.where(allowed, total, -torch.inf)
+            output = h_all[:, :, : self.families] @ self.output  # W_o · o  [B, W, F, H]
+            row = beam.unsqueeze(-1) * self.families + family  # [B, W, N] rows of [B·W·F]
+            logits = self.heads(torch.relu(_rows(output.flatten(0, 2), row) + part))  # [B, W, N, Q]
 
-            keep = self.width if slot >= self.beam_start else 1
-            best, parent, choice = _largest(total, keep)  # [B, keep]
-            g = torch.where(going_on, best, g[:, :1])
-            chosen = (page * W + parent) * N + choice  # rows of [B·W·N]
-            steps.append(
-                (
-                    parent,
-                    torch.where(going_on, choice, -1),
-                    torch.sigmoid(logits.flatten(0, 2)[chosen]) * going_on.unsqueeze(-1),
-                )
+            total = (
+                functional.softplus(logits[..., self.objective]) + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
             )
+            apart = torch.where(family == above.unsqueeze(-1), -torch.inf, total)
+            total = torch.where(apart.amax(-1, keepdim=True) == -torch.inf, total, apart)  # the rule, or its lifting
+            g, chosen = _largest(total, self.width if slot >= self.beam_start else 1)
+            parent = sum(((chosen >= w * N).long() for w in range(1, W)), torch.zeros_like(chosen))  # [B, W]
+            choice = torch.clamp(chosen - parent * N, max=N - 1)
+            probability = torch.sigmoid(_rows(logits.flatten(0, 2), page * (W * N) + choice + parent * N))
+            steps.append(_Step(g, parent, choice, probability))
             if slot == self.slots:
                 break
-            above = family.flatten()[page * N + choice]
-            state = (page * W + parent) * h_all.shape[2] + (self.families if self.hidden else above)
-            h, c = h_all.flatten(0, 2)[state], c_all.flatten(0, 2)[state]  # [B, keep, H]
-            left = left.flatten(0, 1)[page * W + parent] & (position != choice.unsqueeze(-1))
-        return self._trace_back(page, g, steps)
+            beam = page * W + parent
+            above = family.squeeze(1).gather(1, choice)
+            state = beam * h_all.shape[2] + (self.families if self.hidden else above)
+            h, c = _rows(h_all.flatten(0, 2), state), _rows(c_all.flatten(0, 2), state)
+            gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, _rows(gone.flatten(0, 1), beam))
+        return _best_path(page, going_on, steps)
 
     def _lstm(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step of each beam `[B, W, H]` into each family: `[B, W, S, H]` twice."""
@@ -140,40 +133,53 @@ class PageGraph(nn.Module):
         c = torch.sigmoid(f) * c.unsqueeze(2) + torch.sigmoid(i) * torch.tanh(u)
         return torch.sigmoid(o) * torch.tanh(c), c
 
-    @staticmethod
-    def _trace_back(
-        page: Tensor, g: Tensor, steps: list[tuple[Tensor, Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The path of the best beam, which is the first."""
-        chosen, probabilities = [], []
-        beam = torch.zeros_like(page)  # [B, 1]
-        for parent, choice, probability in reversed(steps):
-            row = page * parent.shape[1] + beam
-            chosen.append(choice.flatten()[row])
-            probabilities.append(probability.flatten(0, 1)[row])
-            beam = parent.flatten()[row]
-        return torch.cat(chosen[::-1], 1), torch.cat(probabilities[::-1], 1), 1 - torch.exp(-g[:, 0])
 
-
-def _largest(total: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `keep` largest of `[B, W, N]`, largest first: value, beam, candidate, each `[B, keep]`.
-
-    Ties go to the better beam, then to the earlier candidate, which is the order of the flattened array.
+class _Step(NamedTuple):
+    """The beams after one slot, best first: g, the beam each came from, the candidate it took `[B, W]`, and its
+    probabilities `[B, W, Q]`. After the page's end g is −∞ and each beam comes from the first.
     """
-    W, N = total.shape[1:]
-    flat = total.flatten(1)
-    if keep > W:  # one beam and few candidates might not give `keep` entries
-        flat = functional.pad(flat, (0, keep - W), value=-torch.inf)
+
+    g: Tensor
+    parent: Tensor
+    choice: Tensor
+    probability: Tensor
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a matrix `table` at `index` of any shape; one Gather in ONNX, where indexing would take several nodes."""
+    return functional.embedding(index, table)
+
+
+def _largest(total: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The `keep` largest values of `[B, W, N]` and their places in `[B, W·N]`, largest first `[B, keep]`.
+
+    Ties go to the lower place: the better beam, then the earlier candidate.
+    """
+    missing = max(0, keep - total.shape[1])
+    total = total.flatten(1)
+    if missing:  # one beam may have fewer candidates than are kept: places past the end, of value −∞
+        total = functional.pad(total, (0, missing), value=-torch.inf)
     if torch.compiler.is_exporting():
         # ONNX prescribes that TopK breaks ties by the lower index; torch.topk promises nothing.
-        value, index = torch.topk(flat, keep)
-    else:
-        value, index = torch.sort(flat, dim=1, descending=True, stable=True)
-        value, index = value[:, :keep], index[:, :keep]
-    beam = torch.zeros_like(index)
-    for w in range(1, W):
-        beam = beam + (index >= w * N)
-    return value, beam, torch.clamp(index - beam * N, max=N - 1)
+        value, place = torch.topk(total, keep)
+        return value, place
+    value, place = torch.sort(total, dim=1, descending=True, stable=True)
+    return value[:, :keep], place[:, :keep]
+
+
+def _best_path(page: Tensor, going_on: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of `PageGraph.forward`: the path that ends in the first beam."""
+    choices, probabilities = [], []
+    beam = torch.zeros_like(page)  # [B, 1]
+    for step in reversed(steps):
+        choices.append(step.choice.gather(1, beam))
+        probabilities.append(_rows(step.probability.flatten(0, 1), page * step.parent.shape[1] + beam))
+        beam = step.parent.gather(1, beam)
+    chosen = torch.where(going_on, torch.cat(choices[::-1], 1), -1)
+    probability = torch.cat(probabilities[::-1], 1) * going_on.unsqueeze(-1)
+    # g never falls from slot to slot, and is −∞ after the end: its largest value is that of the whole page.
+    g = torch.cat([step.g[:, :1] for step in steps], 1).amax(1).clamp(min=0)
+    return chosen, probability, 1 - torch.exp(-g)
 
 
 class Decision(NamedTuple):
