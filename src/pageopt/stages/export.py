@@ -29,6 +29,6 @@ def run(workspace: Workspace) -> None:
         f"from slot {search.beam_start}, by {search.objective}."
     )
     console.print(
-        f"ONNX Runtime against PyTorch on {trial.pages} random pages of {', '.join(map(str, trial.counts))} candidates: "
+        f"ONNX Runtime against PyTorch on {trial.pages} random pages, {', '.join(map(str, trial.counts))} candidates: "
         f"largest difference {trial.error:.1e}, {trial.ties} near-ties."
     )
