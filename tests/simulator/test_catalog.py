@@ -54,6 +54,11 @@ def test_pair_effects_follow_content_not_family_names(shop) -> None:
     assert (catalog.interaction > 0.1).any()
 
 
+def test_seeds_below_zero_are_refused(make_shop) -> None:
+    with pytest.raises(ConfigError, match="seed must be 0 or more"):
+        make_shop(-1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

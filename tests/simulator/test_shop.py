@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pageopt.errors import ConfigError
+from pageopt.errors import ConfigError, SourceError
 from pageopt.simulator import Shop
 from pageopt.simulator.contexts import Contexts
 from pageopt.simulator.model import Intent
@@ -123,6 +123,15 @@ def test_same_seed_same_bytes(make_shop, tmp_path: Path) -> None:
     one, other = digest(tmp_path / "one"), digest(tmp_path / "other")
     assert one.keys() == other.keys()
     assert all(one[part] != other[part] for part in one)
+
+
+def test_a_folder_that_holds_a_log_is_left_alone(make_shop, tmp_path: Path) -> None:
+    shop = make_shop(pages=60)
+    shop.write(tmp_path)
+    before = digest(tmp_path)
+    with pytest.raises(SourceError, match="already holds"):
+        shop.write(tmp_path)
+    assert digest(tmp_path) == before
 
 
 def test_logs_are_the_same_whenever_they_are_drawn(shop) -> None:

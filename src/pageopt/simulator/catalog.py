@@ -125,6 +125,8 @@ def build(params: ShopParams, seed: int) -> Catalog:
         raise ConfigError(
             f"collect.simulator: {params.available} modules cannot be available on a page; there are {params.modules}."
         )
+    if seed < 0:
+        raise ConfigError(f"collect.seed must be 0 or more, not {seed}.")
     rng = stream(seed, Stream.CATALOG)
     categories = [words.nth(words.CATEGORIES, number) for number in range(params.categories)]
     category_content = _directions(rng, params.categories)

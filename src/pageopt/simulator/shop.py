@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pageopt.config import ShopParams
-from pageopt.errors import ConfigError
+from pageopt.errors import ConfigError, SourceError
 from pageopt.policies.static import static_pages
 from pageopt.simulator.behaviour import react
 from pageopt.simulator.catalog import Stream, build, stream
 from pageopt.simulator.contexts import Contexts, draw, plan
 from pageopt.simulator.model import EMPTY, ClickModel, Intent, Policy
 from pageopt.simulator.oracle import Objective, oracle
-from pageopt.simulator.tables import Tables, plain
+from pageopt.simulator.tables import SCHEMAS, Tables, plain
 from pageopt.simulator.traffic import POLICIES, Traffic
 
 
@@ -127,8 +127,12 @@ class Shop:
         """Write the whole log, `params.pages` pages under the traffic mix, as folders of Parquet parts.
 
         Tables modules, items, pages, impressions and events as in the data contract, and truth (see `truth.expected`).
-        A batch of at most 50,000 pages is in memory at a time, another one while it is written.
+        A batch of at most 50,000 pages is in memory at a time, another one while it is written. Raises SourceError where
+        `folder` holds one of these tables already: parts of two logs would mix.
         """
+        taken = [name for name in SCHEMAS if any((folder / name).glob("*.parquet"))]
+        if taken:
+            raise SourceError(f"{folder} already holds the tables {taken}. Delete them, or name an empty folder.")
         tables = Tables(self.catalog, POLICIES)
         written = {"modules": tables.modules(), "items": tables.items()}
         rows = {name: table.num_rows for name, table in written.items()}
