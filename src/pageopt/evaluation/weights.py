@@ -32,8 +32,8 @@ def match_weights(
 ) -> Weights:
     """Weights 1[π_s = a_s]/p_s of a policy that shows `target [pages, slots]` (module indices, -1 where the page ends).
 
-    `logged` and `propensity [pages, slots]` come from the log, `counted [pages, slots]` says which slots count: in a log
-    of single slots only the observed one. Raises EvaluationError where shapes differ or a propensity is missing.
+    `logged` and `propensity [pages, slots]` come from the log, `counted [pages, slots]` says which slots count: in a
+    log of single slots only the observed one. Raises EvaluationError where shapes differ or a propensity is missing.
     """
     if target.shape != logged.shape:
         raise EvaluationError(

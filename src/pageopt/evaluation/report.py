@@ -1,0 +1,100 @@
+"""Policy values as reports/evaluation.json holds them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.compare import PolicyValue, Terms
+from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
+from pageopt.evaluation.offpolicy import Difference, paired, snips_estimate
+from pageopt.evaluation.power import power_of
+from pageopt.features.pages import Pages
+
+METRICS = {"ctr": "click", "ptr": "purchase"}
+NOTHING: dict[str, float | None] = {"value": None, "low": None, "high": None}
+
+
+def terms_of(value: PolicyValue, metric: str) -> Terms:
+    """The terms of "ctr" or "ptr"."""
+    return value.click if metric == "ctr" else value.purchase
+
+
+def estimates(value: PolicyValue, bootstrap: UserBootstrap) -> dict[str, dict[str, Any]]:
+    """{"ctr_dm", "ctr_ips", "ctr_snips", "ctr_dr", "ptr_…"}, each {"value", "low", "high"}; nulls where undefined."""
+    found: dict[str, dict[str, Any]] = {}
+    for metric in METRICS:
+        terms = terms_of(value, metric)
+        found[f"{metric}_dm"] = bootstrap.mean(terms.dm).as_json()
+        found[f"{metric}_ips"] = bootstrap.mean(terms.ips).as_json()
+        found[f"{metric}_snips"] = _snips(value, terms, bootstrap)
+        found[f"{metric}_dr"] = bootstrap.mean(terms.dr).as_json()
+    return found
+
+
+def _snips(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> dict[str, Any]:
+    reward, weight = terms.reward, terms.weight
+    if value.single:  # one slot a page: all slots of the log together make the value of a page
+        reward, weight = reward.sum(axis=1, keepdims=True), weight.sum(axis=1, keepdims=True)
+    filled = value.weights.filled.any(axis=0) if not value.single else np.array([True])
+    try:
+        return snips_estimate(reward[:, filled], weight[:, filled], bootstrap).as_json()
+    except EvaluationError:
+        return dict(NOTHING)
+
+
+def exactly(value: float) -> dict[str, float]:
+    """A value without error, in the form of an estimate."""
+    return Estimate(value, value, value).as_json()
+
+
+def difference(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Any]:
+    """{"ctr_dr", "ctr_dr_relative", "ptr_dr", "ptr_dr_relative"} of first − second, paired by page."""
+    found: dict[str, Any] = {}
+    for metric, change in _differences(first, second, bootstrap).items():
+        found[f"{metric}_dr"] = change.absolute.as_json()
+        found[f"{metric}_dr_relative"] = change.relative.as_json() if change.relative else dict(NOTHING)
+    return found
+
+
+def power(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Any]:
+    """What the comparison could see, by metric (see `pageopt.evaluation.power`)."""
+    return {
+        metric: power_of(
+            terms_of(first, metric).dr, terms_of(second, metric).dr, change, bootstrap, metric=metric.upper()
+        ).as_json()
+        for metric, change in _differences(first, second, bootstrap).items()
+    }
+
+
+def _differences(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Difference]:
+    return {metric: paired(terms_of(first, metric).dr, terms_of(second, metric).dr, bootstrap) for metric in METRICS}
+
+
+def logged_policies(pages: Pages, *, seed: int, replicates: int, confidence: float) -> dict[str, dict[str, Any]]:
+    """What each logging policy earned on its own pages: {"ctr", "ptr", "pages"} by name."""
+    found: dict[str, dict[str, Any]] = {}
+    policies = pages.policy.astype(str)
+    for policy in sorted(set(policies)):
+        rows = policies == policy
+        bootstrap = UserBootstrap(
+            int(rows.sum()), pages.user_id[rows], seed=seed, replicates=replicates, confidence=confidence
+        )
+        earned: dict[str, Floats] = {"ctr": pages.click[rows], "ptr": pages.purchase[rows]}
+        found[policy] = {
+            metric: bootstrap.mean(reward.sum(axis=1, dtype=np.float64)).as_json() for metric, reward in earned.items()
+        } | {"pages": int(rows.sum())}
+    return found
+
+
+def as_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Rows {"model", "metric", "value", "low", "high", "true"} of reports/plots/estimates.csv."""
+    rows: list[dict[str, object]] = []
+    for model, metrics in models.items():
+        for metric, estimate in metrics.items():
+            if metric.startswith("true_"):
+                continue
+            true = metrics.get(f"true_{metric[:3]}") if metric[:4] in ("ctr_", "ptr_") else None
+            rows.append({"model": model, "metric": metric, **estimate, "true": true["value"] if true else None})
+    return rows

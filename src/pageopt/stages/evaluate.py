@@ -1,0 +1,265 @@
+"""Stage evaluate: reports/evaluation.json, reports/plots/estimates.csv and models/reward.
+
+Estimates are made on the exploration pages of the test split, ranking metrics on all of it.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pageopt.config import EvaluateParams, SearchParams, load
+from pageopt.errors import EvaluationError
+from pageopt.evaluation import report
+from pageopt.evaluation.compare import LoggedPages, PolicyValue, exploration_policies, exploration_rows
+from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.model_scores import shown_probabilities
+from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.evaluation.shown import Label, ShownPages
+from pageopt.evaluation.snapshots import logged_as, read_snapshots
+from pageopt.evaluation.weights import diagnose
+from pageopt.features.encoder import Encoder
+from pageopt.features.pages import Pages, load_pages
+from pageopt.models.trnn import Trnn, load_trnn
+from pageopt.policies.static import static_pages
+from pageopt.search.graph import PageGraph, decide
+from pageopt.simulator import truth
+from pageopt.workspace import Workspace
+
+CANDIDATE, STATIC = "trnn", "static"
+
+
+def run(workspace: Workspace) -> None:
+    """Estimate what the model's pages would earn, beside the static page and the policies of the log."""
+    params, search = load(workspace.params, EvaluateParams), load(workspace.params, SearchParams)
+    torch.set_num_threads(params.threads)
+    console = Console()
+    encoder = Encoder.load(workspace.prepared / "encoder")
+    test = load_pages(workspace.prepared / "test", encoder)
+    model = load_trnn(workspace.model)
+    popularity = _popularity(workspace.prepared / "modules.parquet", encoder)
+    snapshots = read_snapshots(workspace.raw / "snapshots", encoder.module_ids, encoder.slots)
+
+    with console.status("Fitting the reward model"):
+        policies = exploration_policies(test, [logged_as(name) for name in snapshots])
+        reward_model = _fit_reward_model(test, encoder, policies, params)
+        shutil.rmtree(workspace.reward_model, ignore_errors=True)
+        reward_model.save(workspace.reward_model)
+    logged = LoggedPages(test, reward_model, params)
+    with console.status(f"Deciding {len(logged):,} pages"):
+        pages = {
+            CANDIDATE: _decide(model, search, test, logged),
+            STATIC: static_pages(
+                np.argsort(-popularity, kind="stable"),
+                _candidates(test)[logged.rows],
+                encoder.module_family,
+                encoder.slots,
+            ),
+        }
+    with console.status("Estimating"):
+        values = {name: logged.value(modules) for name, modules in pages.items()}
+        values |= {name: logged.value_of_marginals(chances) for name, chances in snapshots.items()}
+        evaluation = _evaluate(test, logged, values, params)
+    with console.status("Ranking what was shown"):
+        ranking = _ranking(workspace, encoder, test, model, popularity, params)
+        for name, metrics in ranking["models"].items():
+            evaluation["models"][name] = metrics | evaluation["models"][name]
+        evaluation["ranking"] = ranking["on"]
+    for name in snapshots:
+        earned = evaluation["logged"].get(logged_as(name), {})
+        evaluation["models"][name] |= {f"logged_{metric}": earned[metric] for metric in report.METRICS if earned}
+    if (workspace.raw / "truth").is_dir():
+        _add_truth(workspace.raw, evaluation, test.page_id[logged.rows], encoder.module_ids, pages)
+
+    _write(workspace, evaluation)
+    _write_pages(workspace.reward_model / "test_pages.parquet", test, logged, values)
+    _summary(console, evaluation)
+
+
+def _popularity(file: Path, encoder: Encoder) -> Floats:
+    """Smoothed CTR of every module, in the order of the encoder."""
+    table = pq.read_table(file, columns=["module_id", "ctr"])
+    if tuple(table["module_id"].to_pylist()) != encoder.module_ids:
+        raise EvaluationError(f"{file} lists other modules than the encoder beside it. Run stage prepare again.")
+    return np.nan_to_num(table["ctr"].to_numpy().astype(np.float64))
+
+
+def _candidates(pages: Pages) -> NDArray[np.int64]:
+    if pages.candidates is None:
+        raise EvaluationError("The test split holds no candidates. Run stage prepare again.")
+    return pages.candidates
+
+
+def _fit_reward_model(test: Pages, encoder: Encoder, policies: Sequence[str], params: EvaluateParams) -> RewardModel:
+    rows = exploration_rows(test, policies)
+    return RewardModel.fit(
+        encoder,
+        test.encoded.take(rows),
+        page_units(test.user_id[rows], test.page_id[rows]),
+        test.module[rows],
+        {"click": test.click[rows], "purchase": test.purchase[rows]},
+        params.reward_model,
+        policies=tuple(policies),
+        seed=params.seed,
+        threads=params.threads,
+    )
+
+
+def _decide(model: Trnn, search: SearchParams, test: Pages, logged: LoggedPages) -> NDArray[np.int64]:
+    graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
+    return decide(graph, logged.encoded, _candidates(test)[logged.rows]).module
+
+
+def _evaluate(
+    test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue], params: EvaluateParams
+) -> dict[str, Any]:
+    bootstrap = logged.bootstrap()
+    others = [name for name in values if name != CANDIDATE]
+    candidate = values[CANDIDATE]
+    return {
+        "pages": {
+            "test": len(test),
+            "estimated_on": len(logged),
+            "users": bootstrap.unit_count,
+            "policies": sorted(set(test.policy[logged.rows].astype(str))),
+            "single_slots": logged.single,
+        },
+        "models": {name: report.estimates(value, bootstrap) for name, value in values.items()},
+        "differences": {
+            f"{CANDIDATE} - {name}": report.difference(candidate, values[name], bootstrap) for name in others
+        },
+        "logged": report.logged_policies(
+            test, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
+        ),
+        "power": {f"{CANDIDATE} - {name}": report.power(candidate, values[name], bootstrap) for name in others},
+        "diagnostics": {name: diagnose(value.weights, bootstrap) for name, value in values.items()},
+    }
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores of the modules that pages show, by model."""
+
+    model: Trnn
+    popularity: Floats
+    label: Label
+
+    def scores(self, pages: Pages) -> dict[str, Floats]:
+        return {
+            CANDIDATE: shown_probabilities(self.model, pages.encoded, pages.module, self.label),
+            STATIC: np.where(pages.observed, self.popularity[np.maximum(pages.module, 0)], 0.0),
+        }
+
+
+def _ranking(
+    workspace: Workspace, encoder: Encoder, test: Pages, model: Trnn, popularity: Floats, params: EvaluateParams
+) -> dict[str, Any]:
+    """Ranking metrics on the whole test split; the threshold of F1 comes from the validation split."""
+    bought = bool((test.purchase > 0).any()) and "purchase" in model.config.trained_heads
+    label: Label = "purchase" if bought else "click"
+    scorer = _Scorer(model, popularity, label)
+    valid = load_pages(workspace.prepared / "valid", encoder)
+    tuned = ShownPages(valid, label)
+    thresholds = {name: tuned.threshold(score) for name, score in scorer.scores(valid).items()}
+    shown = ShownPages(test, label)
+    models = {
+        name: {
+            metric: estimate.as_json()
+            for metric, estimate in shown.metrics(
+                score,
+                thresholds[name],
+                seed=params.seed,
+                replicates=params.bootstrap,
+                confidence=params.confidence,
+            ).items()
+        }
+        for name, score in scorer.scores(test).items()
+    }
+    finite = {name: threshold if np.isfinite(threshold) else None for name, threshold in thresholds.items()}
+    return {"models": models, "on": {"label": label, "pages": len(test), "f1_threshold": finite}}
+
+
+def _add_truth(
+    raw: Path, evaluation: dict[str, Any], page_ids: NDArray, module_ids: Sequence[str], pages: Mapping[str, NDArray]
+) -> None:
+    """True CTR and PTR of each policy's pages, on the pages of the estimates."""
+    names = np.array([*module_ids, None], dtype=object)  # -1 is the last: an empty slot
+    for name, modules in pages.items():
+        click, purchase = truth.expected(raw, page_ids, names[modules])
+        for metric, chance in (("true_ctr", click), ("true_ptr", purchase)):
+            evaluation["models"][name][metric] = report.exactly(float(chance.sum(axis=1).mean()))
+    models = evaluation["models"]
+    for metric in ("true_ctr", "true_ptr"):
+        first, second = models[CANDIDATE][metric]["value"], models[STATIC][metric]["value"]
+        change = evaluation["differences"][f"{CANDIDATE} - {STATIC}"]
+        change[metric] = report.exactly(first - second)
+        change[f"{metric}_relative"] = report.exactly(first / second - 1) if second else dict(report.NOTHING)
+
+
+def _write(workspace: Workspace, evaluation: Mapping[str, Any]) -> None:
+    plots = workspace.reports / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(evaluation, indent=2, allow_nan=False) + "\n"
+    (workspace.reports / "evaluation.json").write_text(text, encoding="utf-8")
+    with (plots / "estimates.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["model", "metric", "value", "low", "high", "true"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(report.as_rows(evaluation["models"]))
+
+
+def _write_pages(file: Path, test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue]) -> None:
+    """What each page contributed to the DR estimates, for those who want to look into one."""
+    rows = logged.rows
+    columns: dict[str, Any] = {
+        "page_id": pa.array(test.page_id[rows], pa.string()),
+        "user_id": pa.array(test.user_id[rows], pa.string(), from_pandas=True),
+        "policy": pa.array(test.policy[rows], pa.string()),
+        "clicks": test.click[rows].sum(axis=1),
+        "purchases": test.purchase[rows].sum(axis=1),
+    }
+    for name, value in values.items():
+        columns |= {f"{name}_matches": (value.weights.raw > 0).sum(axis=1), f"{name}_ctr": value.ctr}
+        columns[f"{name}_ptr"] = value.ptr
+    pq.write_table(pa.table(columns), file, compression="zstd")
+
+
+def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
+    pages = evaluation["pages"]
+    title = f"Values per page on {pages['estimated_on']:,} test pages of {', '.join(pages['policies'])} traffic"
+    columns = {"CTR (DR)": "ctr_dr", "true CTR": "true_ctr", "PTR (DR)": "ptr_dr", "true PTR": "true_ptr"}
+    columns |= {"CTR in its own log": "logged_ctr"}
+    models = evaluation["models"].items()
+    columns = {head: key for head, key in columns.items() if any(key in metrics for _, metrics in models)}
+    table = Table("policy", *columns, title=title, title_justify="left")
+    for name, metrics in models:
+        table.add_row(name, *(_shown(metrics.get(key)) for key in columns.values()))
+    console.print(table)
+    for name, powers in evaluation["power"].items():
+        for power in powers.values():
+            console.print(f"{name}: {power['verdict']}", highlight=False)
+    for name, found in evaluation["diagnostics"].items():
+        if not found["consistent"]:
+            console.print(
+                f"[yellow]{name}: mean importance weight {found['mean_weight']:.3f}, further from 1 than chance allows. "
+                "Either logged propensities are wrong, or the log could not show all that this policy wants.[/]",
+                highlight=False,
+            )
+
+
+def _shown(estimate: Mapping[str, float | None] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return ""
+    if estimate["low"] == estimate["high"]:
+        return f"{estimate['value']:.4f}"
+    return f"{estimate['value']:.4f} ({estimate['low']:.4f} to {estimate['high']:.4f})"
