@@ -127,8 +127,8 @@ class Shop:
         """Write the whole log, `params.pages` pages under the traffic mix, as folders of Parquet parts.
 
         Tables modules, items, pages, impressions and events as in the data contract, and truth (see `truth.expected`).
-        A batch of at most 50,000 pages is in memory at a time, another one while it is written. Raises SourceError where
-        `folder` holds one of these tables already: parts of two logs would mix.
+        A batch of at most 50,000 pages is in memory at a time, another one while it is written. Raises SourceError
+        where `folder` holds one of these tables already: parts of two logs would mix.
         """
         taken = [name for name in SCHEMAS if any((folder / name).glob("*.parquet"))]
         if taken:
