@@ -47,7 +47,7 @@ def releases(workspace: Workspace) -> None:
 def rollback(workspace: Workspace, to: int) -> None:
     """Make a version that was promoted before the champion again, and see to it that its Bento is there."""
     registry = _open(workspace)
-    bento.build(workspace, registry.version(to))
+    bento.build(workspace, registry.promoted(to))
     before, now = registry.rollback(to)
     was = f"; it was version {before.number}" if before else ""
     print(f"Version {now.number} is champion{was}. Restart what serves it: make serve")

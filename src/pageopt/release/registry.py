@@ -273,11 +273,8 @@ class Registry:
             )
         self._client.set_registered_model_alias(self.model_name, CHAMPION, str(version.number))
 
-    def rollback(self, number: int) -> tuple[Version | None, Version]:
-        """Make version `number` the champion; only one that was promoted before. Returns champions before and after.
-
-        Takes no lock: an emergency need not wait for a training. A run under way notices when it wants to promote.
-        """
+    def promoted(self, number: int) -> Version:
+        """Version `number`, which users had before. Raises ReleaseError if it was never promoted."""
         version = self.version(number)
         if version.verdict != PROMOTED:
             promoted = ", ".join(str(v.number) for v in self.versions() if v.verdict == PROMOTED)
@@ -285,6 +282,14 @@ class Registry:
                 f"Version {number} was never promoted (verdict: {version.verdict or 'none'}); a rollback goes to one "
                 f"that was: {promoted or 'there is none'}"
             )
+        return version
+
+    def rollback(self, number: int) -> tuple[Version | None, Version]:
+        """Make version `number`, promoted before, the champion. Returns champions before and after.
+
+        Takes no lock: an emergency need not wait for a training. A run under way notices when it wants to promote.
+        """
+        version = self.promoted(number)
         before = self.champion()
         self._client.set_registered_model_alias(self.model_name, CHAMPION, str(number))
         return before, version
