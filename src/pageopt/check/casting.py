@@ -44,7 +44,8 @@ def _converted(value: ir.Column, column: Column) -> ir.Column:
             return value.try_cast("int32")
         case "int32":
             number = value.try_cast("float64") if _is_scalar(given) and not given.is_temporal() else nothing
-            return ibis.ifelse(number == number.floor(), number, ibis.null("float64")).try_cast("int32")
+            rounded = number.try_cast("int32")
+            return ibis.ifelse(rounded.cast("float64") == number, rounded, ibis.null("int32"))
         case "float64":
             return value.try_cast("float64") if _is_scalar(given) and not given.is_temporal() else nothing
         case "strings":

@@ -47,7 +47,8 @@ class ObdSource:
     is their family. Visitors are anonymous; what is known of them, user_feature_0 to _3, are page features.
 
     `snapshots/` holds the probabilities with which the BTS policy puts each item in each slot, which do not depend on
-    the visitor; with them its value can be estimated from the random log and compared with its own log.
+    the visitor; with them its value can be estimated from the random log and compared with its own log. They are those
+    of the published prior, with which the policy entered the logged week; what it learned then is not published.
     """
 
     def __init__(self, params: ObdParams, external: Path, seed: int) -> None:
