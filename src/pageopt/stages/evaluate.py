@@ -251,7 +251,7 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
     for name, found in evaluation["diagnostics"].items():
         if not found["consistent"]:
             console.print(
-                f"[yellow]{name}: mean importance weight {found['mean_weight']:.3f}, further from 1 than chance allows. "
+                f"[yellow]{name}: mean weight {found['mean_weight']:.3f}, further from 1 than chance allows. "
                 "Either logged propensities are wrong, or the log could not show all that this policy wants.[/]",
                 highlight=False,
             )
