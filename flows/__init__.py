@@ -23,4 +23,6 @@ _SETTINGS = {
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 with contextlib.suppress(ConfigError):  # imported outside a project: the flow itself says so when it runs
-    os.environ.setdefault("PREFECT_HOME", str(Workspace.find().prefect_home))
+    _home = Workspace.find().prefect_home
+    _home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(_home))
