@@ -69,18 +69,16 @@ def log() -> Log:
     }
 
 
-def write(log: Log, raw: Path) -> None:
+def write_log(log: Log, raw: Path) -> None:
     """Write each table as one file."""
     for name, frame in log.items():
         (raw / name).mkdir(parents=True)
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), raw / name / "part-0.parquet")
 
 
-def add(log: Log, table: str, *rows: dict[str, object], **changes: object) -> None:
-    """Append copies of the table's first row, each with `rows`' values and `changes`."""
-    first = log[table].iloc[0].to_dict()
-    more = pd.DataFrame([{**first, **row, **changes} for row in rows or ({},)])
-    log[table] = pd.concat([log[table], more], ignore_index=True)
+@pytest.fixture
+def write() -> Callable[[Log, Path], None]:
+    return write_log
 
 
 Check = Callable[..., CheckedLogs]
@@ -92,7 +90,7 @@ def check(tmp_path: Path) -> Check:
 
     def run(log: Log | None, slots: int | None = None, features: FeatureParams | None = None) -> CheckedLogs:
         if log is not None:
-            write(log, tmp_path / "raw")
+            write_log(log, tmp_path / "raw")
         return check_logs(
             tmp_path / "raw",
             tmp_path / "checked",

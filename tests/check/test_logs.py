@@ -186,6 +186,19 @@ def test_bare_numbers_are_no_times(log, check):
     assert check(log).quarantined["events"] == {"bad type (ts)": 40}
 
 
+@pytest.mark.parametrize("column", ["impressions.propensity", "events.price", "items.price"])
+def test_a_single_nan_is_found_although_the_statistics_of_parquet_hide_it(log, write, check, tmp_path, column):
+    table, name = column.split(".")
+    write(log, tmp_path / "raw")
+    path = tmp_path / "raw" / table / "part-0.parquet"
+    rows = pq.read_table(path)
+    values = pa.array([math.nan, *[0.5] * (len(rows) - 1)])
+    pq.write_table(rows.set_column(rows.schema.get_field_index(name), name, values), path)
+    result = check(None)
+    expected = {"propensity": "propensity outside (0, 1]", "price": "NaN price"}[name]
+    assert result.quarantined[table] == {expected: 1}
+
+
 def test_times_of_any_unit_and_zone_become_utc(log, check, checked, tmp_path):
     pages = log["pages"].copy()
     log["pages"] = pages.assign(ts=pages.ts.dt.tz_convert("Asia/Tokyo").dt.as_unit("ms"))

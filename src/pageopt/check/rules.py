@@ -76,8 +76,8 @@ def of_impression(rows: ir.Table, slots: int) -> list[Rule]:
         Rule(UNKNOWN_MODULE, rows.known_module.isnull()),
         Rule(SLOT, (rows.slot < 1) | (rows.slot > slots)),
         Rule("module not among the page's candidates", ~rows.page_candidates.contains(hashed(rows.module_id))),
-        # written so that NaN, which DuckDB puts above every number, is outside
-        Rule("propensity outside (0, 1]", ~((rows.propensity > 0) & (rows.propensity <= 1))),
+        # NaN is asked for by name: the statistics of Parquet files leave it out, and DuckDB trusts them in comparisons
+        Rule("propensity outside (0, 1]", rows.propensity.isnan() | (rows.propensity <= 0) | (rows.propensity > 1)),
     ]
 
 
