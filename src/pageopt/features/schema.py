@@ -1,0 +1,60 @@
+"""The fields of pages and modules, from the contract, the declared features and the counters."""
+
+from pageopt.config import FeatureParams
+from pageopt.errors import ConfigError
+from pageopt.features.counters import CounterLayout
+from pageopt.features.fields import Field
+
+CTR_LOG_ODDS = "ctr_log_odds"
+
+_PAGE = (
+    Field("platform", "categorical", "page"),
+    Field("hero_category", "categorical", "item"),
+    Field("hero_title", "text", "item"),
+    Field("hero_price", "numeric", "item"),
+)
+_MODULE = (
+    Field("module_id", "categorical", "module"),
+    Field("family", "categorical", "module"),
+    Field("algorithm", "categorical", "module"),
+    Field("theme", "categorical", "module"),
+    Field("recall", "categorical", "module"),
+    Field(CTR_LOG_ODDS, "numeric", "module"),
+)
+# Columns of prepared pages and modules that are no fields; a declared feature must not take their names.
+_PAGE_COLUMNS = ("page_id", "user_id", "ts", "policy", "hero_item_id", "weight", "candidates", "user", "page", "us")
+LABELS = ("click", "intent", "purchase", "attributed")
+_SLOT_COLUMNS = ("module", "propensity", *LABELS)
+_MODULE_COLUMNS = ("ctr", "views", "clicks", "module", "family_code")
+
+
+def page_fields(features: FeatureParams, layout: CounterLayout) -> tuple[Field, ...]:
+    """Every field of a page. Raises ConfigError for a declared feature whose name is taken."""
+    declared = [
+        *(Field(column.name, column.kind, "page") for column in features.pages),
+        *(Field(column.name, column.kind, "item") for column in features.items),
+        *(Field(column.name, column.kind, "user") for column in features.users),
+    ]
+    counters = [
+        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
+        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
+    ]
+    fields = (*_PAGE, *declared, *counters)
+    _must_differ(fields, (*_PAGE_COLUMNS, *_SLOT_COLUMNS))
+    return fields
+
+
+def module_fields(features: FeatureParams) -> tuple[Field, ...]:
+    """Every field of a module. Raises ConfigError for a declared feature whose name is taken."""
+    fields = (*_MODULE, *(Field(column.name, column.kind, "module") for column in features.modules))
+    _must_differ(fields, _MODULE_COLUMNS)
+    return fields
+
+
+def _must_differ(fields: tuple[Field, ...], others: tuple[str, ...]) -> None:
+    names = [*others, *(field.name for field in fields)]
+    taken = sorted({name for name in names if names.count(name) > 1})
+    if taken:
+        raise ConfigError(
+            f"Features declared in params.yaml have names that prepared data uses itself: {taken}. Rename the columns."
+        )
