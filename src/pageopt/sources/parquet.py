@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from rich.progress import Progress
 from pageopt.contract import TABLES, Column, Table
 from pageopt.errors import SourceError
 from pageopt.sources.base import SourceReport
+
+Part = tuple[Path, pq.ParquetFile]
+"""A file of a table, open."""
 
 _ROWS = 65_536
 _ROWS_WITH_ALL_CANDIDATES = 4_096  # each of these rows becomes as long as the list of modules
@@ -37,12 +41,11 @@ class ParquetSource:
     def collect(self, target: Path) -> SourceReport:
         """Write the tables below `target`. Raises SourceError that names the folder, table or file at fault."""
         files = self._files()
-        opened = {name: [_open(file) for file in paths] for name, paths in files.items()}
-        try:
-            return self._copy(opened, target)
-        finally:
-            for parquet in (parquet for several in opened.values() for parquet in several):
-                parquet.close()
+        with ExitStack() as stack:
+            opened = {
+                name: [(path, stack.enter_context(_open(path))) for path in paths] for name, paths in files.items()
+            }
+            return _copy(self._folder, opened, target)
 
     def _files(self) -> dict[str, list[Path]]:
         if not self._folder.is_dir():
@@ -59,33 +62,6 @@ class ParquetSource:
         if missing:
             raise SourceError(f"{self._folder} has no table {' and no '.join(missing)}. {_EXPECTED}")
         return {name: paths for name, paths in found.items() if paths}
-
-    def _copy(self, opened: dict[str, list[pq.ParquetFile]], target: Path) -> SourceReport:
-        modules = None if _has(opened["pages"], "candidates") else _module_ids(opened["modules"])
-        rows: Counter[str] = Counter()
-        policies: Counter[str] = Counter()
-        times: list[datetime] = []
-        with Progress(transient=True) as progress:
-            for name, parts in opened.items():
-                task = progress.add_task(f"Copying {name}", total=sum(part.metadata.num_rows for part in parts))
-                (target / name).mkdir(parents=True)
-                for number, part in enumerate(parts):
-                    all_candidates = modules if name == "pages" else None
-                    for batch in _copied(
-                        part, TABLES[name], target / name / f"part-{number:05d}.parquet", all_candidates
-                    ):
-                        rows[name] += batch.num_rows
-                        progress.advance(task, batch.num_rows)
-                        if name == "pages":
-                            policies.update(_policies(batch))
-                            times.extend(_span(batch))
-        notes: dict[str, object] = {"folder": str(self._folder), "policies": dict(policies)}
-        if modules is not None:
-            notes["candidates"] = (
-                "pages has no column candidates: every module is taken to have been available on every page"
-            )
-        first, last = (min(times).isoformat(), max(times).isoformat()) if times else ("", "")
-        return SourceReport("parquet", dict(rows), first, last, notes)
 
 
 _EXPECTED = (
@@ -105,34 +81,62 @@ def _open(file: Path) -> pq.ParquetFile:
         raise SourceError(f"{file} cannot be read as Parquet: {error}. Write it again, or take it away.") from None
 
 
-def _has(parts: list[pq.ParquetFile], column: str) -> bool:
-    return any(column in part.schema_arrow.names for part in parts)
+def _copy(folder: Path, opened: dict[str, list[Part]], target: Path) -> SourceReport:
+    modules = None if _has(opened["pages"], "candidates") else _module_ids(opened["modules"])
+    rows: Counter[str] = Counter()
+    policies: Counter[str] = Counter()
+    times: list[datetime] = []
+    with Progress(transient=True) as progress:
+        for name, parts in opened.items():
+            task = progress.add_task(f"Copying {name}", total=sum(file.metadata.num_rows for _, file in parts))
+            (target / name).mkdir(parents=True)
+            for number, part in enumerate(parts):
+                to = target / name / f"part-{number:05d}.parquet"
+                for batch in _copied(part, TABLES[name], to, modules if name == "pages" else None):
+                    rows[name] += batch.num_rows
+                    progress.advance(task, batch.num_rows)
+                    if name == "pages":
+                        policies.update(_policies(batch))
+                        times.extend(_span(batch))
+    notes: dict[str, object] = {"folder": str(folder), "policies": dict(policies)}
+    others = sorted(path.name for path in folder.iterdir() if path.stem not in TABLES and path.name[0] != ".")
+    if others:
+        notes["not_read"] = others
+    if modules is not None:
+        notes["candidates"] = (
+            "pages has no column candidates: every module is taken to have been available on every page"
+        )
+    first, last = (min(times).isoformat(), max(times).isoformat()) if times else ("", "")
+    return SourceReport("parquet", dict(rows), first, last, notes)
 
 
-def _module_ids(parts: list[pq.ParquetFile]) -> list[str] | None:
+def _has(parts: list[Part], column: str) -> bool:
+    return any(column in file.schema_arrow.names for _, file in parts)
+
+
+def _module_ids(parts: list[Part]) -> list[str] | None:
     """Every module, or None where the table has no ids, which stage check will say."""
-    if not all("module_id" in part.schema_arrow.names for part in parts):
+    if not all("module_id" in file.schema_arrow.names for _, file in parts):
         return None
-    ids = {str(value) for part in parts for value in part.read(["module_id"])["module_id"].to_pylist()}
-    return sorted(ids - {"None"})
+    ids = {value for _, file in parts for value in file.read(["module_id"])["module_id"].to_pylist()}
+    return sorted(str(value) for value in ids - {None})
 
 
-def _copied(
-    part: pq.ParquetFile, table: Table, path: Path, all_candidates: list[str] | None
-) -> Iterator[pa.RecordBatch]:
+def _copied(part: Part, table: Table, path: Path, all_candidates: list[str] | None) -> Iterator[pa.RecordBatch]:
     """Copy one file, batch by batch; gives each batch as it was written."""
+    source, file = part
     columns = {column.name: column for column in table.columns}
-    fields = [pa.field(f.name, _normal_type(f.type, columns.get(f.name))) for f in part.schema_arrow]
+    fields = [pa.field(f.name, _normal_type(f.type, columns.get(f.name))) for f in file.schema_arrow]
     if all_candidates is not None:
         fields.append(pa.field("candidates", columns["candidates"].arrow_type))
     schema = pa.schema(fields)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        batches = part.iter_batches(_ROWS if all_candidates is None else _ROWS_WITH_ALL_CANDIDATES)
+        batches = file.iter_batches(_ROWS if all_candidates is None else _ROWS_WITH_ALL_CANDIDATES)
         while True:
             try:
                 batch = next(batches, None)
             except (pa.ArrowException, OSError) as error:
-                raise SourceError(f"A file of table {table.name} is damaged: {error}. Write it again.") from None
+                raise SourceError(f"{source} is damaged: {error}. Write it again.") from None
             if batch is None:
                 return
             # a cut from nanoseconds to microseconds is the only change of a value, hence safe=False

@@ -54,6 +54,11 @@ def _summary(report: SourceReport) -> None:
     rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
     console.print(f"[bold]Collected[/] from {report.source}: {rows}", highlight=False, soft_wrap=True)
     console.print(f"Pages from {report.first_ts} to {report.last_ts}", highlight=False, soft_wrap=True)
-    for name in ("policies", "candidates", "cite"):
+    for name in ("policies", "candidates", "not_read", "cite"):
         if name in report.notes:
-            console.print(f"{name.capitalize()}: {report.notes[name]}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"{name.capitalize().replace('_', ' ')}: {report.notes[name]}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
