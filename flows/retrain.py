@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -28,12 +28,14 @@ from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_a
 from pageopt.errors import PageoptError, ReleaseError
 from pageopt.release import bento, report, repro
 from pageopt.release.fingerprint import commit, data_versions, fingerprint
-from pageopt.release.judging import Judge
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
 from pageopt.release.report import Release, Step
 from pageopt.release.run_lock import run_lock
 from pageopt.release.verdict import Verdict, passed, reason
 from pageopt.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pageopt.release.judging import Judge
 
 T = TypeVar("T")
 
@@ -87,7 +89,7 @@ def build(workspace: Workspace, registry: Registry, version: Version) -> str:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def trial(workspace: Workspace, tag: str, version: Version, judge: Judge) -> list[Verdict]:
+def trial(workspace: Workspace, tag: str, version: Version, judge: "Judge") -> list[Verdict]:
     """Serve the Bento on this machine, test it and put load on it."""
     with bento.serving(workspace, tag) as url:
         verdicts = judge.bento(url, str(version.number))
@@ -163,6 +165,8 @@ def _stages(run: Run) -> None:
 
 
 def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
+    from pageopt.release.judging import Judge  # PyTorch and XGBoost: seconds that a run without news need not wait
+
     workspace, registry = run.workspace, run.registry
     registry.describe(candidate.run_id, _origin(workspace, champion), _params(workspace))
     summary.heading("Gates")
@@ -184,7 +188,7 @@ def _settle(
     run: Run,
     candidate: Candidate,
     champion: Version | None,
-    judge: Judge,
+    judge: "Judge",
     verdicts: list[Verdict],
     version: Version | None,
     tag: str | None,
