@@ -1,0 +1,261 @@
+"""The endpoint as it runs: built as a Bento, served by BentoML on loopback, talked to over HTTP."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import pageopt
+from pageopt.serving.decide import Decider
+from pageopt.serving.engine import PageEngine
+from pageopt.serving.load import drive
+from pageopt.serving.requests import MAX_PAGE_BYTES, parse_page
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(pageopt.__file__).parent
+HEAVY = (
+    "torch",
+    "pandas",
+    "mlflow",
+    "prefect",
+    "evidently",
+    "pyarrow",
+    "ibis",
+    "scipy",
+    "duckdb",
+    "sklearn",
+    "xgboost",
+)
+# What serving imports of the other rooms; a file that is missing here fails every test below.
+FEATURES = ("__init__", "columns", "counters", "encoder", "fields", "snapshot", "text")
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PAGEOPT_", "BENTOML_"))}
+    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONWARNINGS": "ignore", **more}
+
+
+@pytest.fixture(scope="session")
+def bento(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Bento, built from only what serving needs."""
+    folder = tmp_path_factory.mktemp("bento")
+    context = folder / "context"
+    shutil.copytree(PACKAGE / "serving", context / "pageopt" / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "errors.py", *(f"features/{name}.py" for name in FEATURES)):
+        (context / "pageopt" / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(PACKAGE / name, context / "pageopt" / name)
+    shutil.copytree(bundle, context / "bundle")
+    for name in ("bentofile.yaml", "serving.lock"):
+        shutil.copyfile(ROOT / name, context / name)
+    (context / "release.json").write_text('{"model": {"name": "page-optimizer", "version": 12}}')
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--version", "v12", "--output", "tag", str(context)],
+        cwd=context,
+        env=environment(folder / "home"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pageopt:v12" in done.stdout
+    return folder / "home" / "bentos" / "pageopt" / "v12"
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+
+def serve(bento: Path, folder: Path, port: int, **more: str) -> subprocess.Popen[bytes]:
+    # By its folder: the tag "pageopt:v12" would be read as an attribute of the package of that name first.
+    command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--port", str(port)]
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(folder / "home", **more),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def served(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    port = free_port()
+    process = serve(bento, folder, port)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            words = (folder / "log.txt").read_text()
+            assert process.poll() is None, words
+            assert time.monotonic() < deadline, words
+            time.sleep(0.1)
+        yield Served(url, folder, process)
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client:
+        yield client
+
+
+def test_a_page_over_http_is_the_page_of_the_bundle(client: httpx.Client, bundle: Path, page: Any) -> None:
+    decider = Decider(PageEngine(bundle), "12")
+    for changes in (
+        {},
+        {"user_id": "u1"},
+        {"user_id": "nobody"},
+        {"candidates": ["m4", "m1", "m7"], "slots": 2},
+        {"hero_item": {"item_id": "new", "category": "new"}},
+        {"features": {"season": "web", "age": 3}},
+    ):
+        content = page(**changes)
+        response = client.post("/rank_page", json=content)
+        expected, _ = decider.answer(parse_page(json.dumps(content).encode(), decider.limits))
+        answer = response.json()
+        assert response.status_code == 200
+        assert [shown["module_id"] for shown in answer["modules"]] == [shown.module_id for shown in expected.modules]
+        assert answer["page_score"] == pytest.approx(expected.page_score)
+        assert (answer["model_version"], answer["policy"], answer["degraded"]) == ("12", "trnn", False)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_health_is_bentomls(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+def test_metrics_hold_ours_and_bentomls(client: httpx.Client, page: Any) -> None:
+    client.post("/rank_page", json=page(candidates=["new"]))
+    text = client.get("/metrics").text
+    assert 'pageopt_decisions_total{model_version="12",policy="trnn"}' in text
+    assert 'pageopt_degraded_total{reason="unknown_modules"}' in text
+    assert "pageopt_decision_seconds_bucket" in text
+    assert "bentoml_service_request_total" in text
+
+
+def test_errors_are_ours_on_the_wire(client: httpx.Client, page: Any) -> None:
+    wrong = client.post("/rank_page", content=b'{"page": {"hero_item": {"price": NaN}}}')
+    assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "page.hero_item.price")
+    assert client.get("/rank_page").status_code == 405
+    assert client.get("/").json()["error"]["fix"] == "POST to /rank_page."
+
+
+def test_large_bodies_are_refused_whatever_their_framing(client: httpx.Client) -> None:
+    declared = client.post("/rank_page", content=b" " * (MAX_PAGE_BYTES + 1))
+    assert declared.status_code == 413
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(8):
+            yield b" " * (MAX_PAGE_BYTES // 4)
+
+    assert client.post("/rank_page", content=chunks()).status_code == 413
+
+
+def test_events_are_kept_below_the_folder_the_server_was_started_in(client: httpx.Client, served: Served) -> None:
+    event = {"event_id": "e1", "ts": "2026-01-02T03:04:05Z", "kind": "click", "page_id": "p1", "module_id": "m1"}
+    receipt = client.post("/record_events", json={"events": [event, event, {"event_id": "e2"}]}).json()
+    assert (receipt["accepted"], receipt["duplicates"]) == (1, 1)
+    assert receipt["quarantined"][0]["event_id"] == "e2"
+    with closing(sqlite3.connect(served.folder / ".pageopt" / "events.sqlite")) as db:
+        assert db.execute("SELECT event_id, kind FROM events").fetchall() == [("e1", "click")]
+
+
+def test_load_gets_only_answers(served: Served, page: Any) -> None:
+    bodies = [json.dumps(page(user_id=user)).encode() for user in ("u1", "nobody")]
+    result = drive(f"{served.url}/rank_page", bodies, seconds=1, concurrency=4)
+    assert result.errors == 0
+    assert set(result.statuses) == {200}
+    assert result.requests > 20
+
+
+def test_it_listens_on_loopback_only(served: Served) -> None:
+    port = int(served.url.rsplit(":", 1)[1])
+    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
+    assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+
+
+def test_a_broken_bundle_ends_the_server_with_one_line(bento: Path, bundle: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (broken / "page.onnx").write_bytes(b"nothing")
+    process = serve(bento, tmp_path, free_port(), PAGEOPT_BUNDLE=str(broken))
+    try:
+        assert process.wait(timeout=120) == 1
+    finally:
+        end(process)
+    said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "[INFO]" not in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"pageopt: {broken / 'page.onnx'} cannot be loaded")
+
+
+def test_it_imports_nothing_heavy(bento: Path, bundle: Path) -> None:
+    """In a process that imports the service as a worker does and answers one request."""
+    script = f"""
+import json, sys
+sys.path.insert(0, {str(bento / "src")!r})
+from pageopt.serving import service
+import pageopt
+assert pageopt.__file__.startswith({str(bento)!r}), pageopt.__file__
+from starlette.testclient import TestClient
+application = service.PageService.to_asgi()
+service.PageService()
+page = {{"platform": "web", "user_id": "u1", "hero_item": {{"item_id": "i", "category": "shoes"}}}}
+with TestClient(application) as client:
+    answer = client.post("/rank_page", json={{"page": page}})
+assert answer.status_code == 200 and len(answer.json()["modules"]) == 4, answer.text
+print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(bento.parents[2], PAGEOPT_BUNDLE=str(bundle)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert loaded & set(HEAVY) == set()
+    assert {"bentoml", "onnxruntime", "msgspec"} <= loaded
