@@ -84,7 +84,8 @@ def test_below_the_limit_the_run_goes_on_and_says_what_was_quarantined(workspace
 def test_above_the_limit_it_stops_names_the_worst_and_has_written_the_quarantine(workspace):
     with pytest.raises(
         ContractError,
-        match=r"6 of 304 rows \(2\.0%\).* = 1\.0%.*4 rows of impressions, 'impression of an unknown page'.*quarantine",
+        match=r"6 of 304 rows \(2\.0%\).* = 1\.0%.*4 rows of impressions, 'impression of an unknown page'"
+        r".*pages: 'unknown hero item' 2.*quarantine",
     ):
         check.run(workspace)
     rows = pq.read_table(workspace.quarantine / "pages").to_pylist()

@@ -74,15 +74,17 @@ def _summary(console: Console, workspace: Workspace, logs: CheckedLogs) -> None:
 
 def _judge(workspace: Workspace, logs: CheckedLogs, max_bad_share: float) -> None:
     if logs.bad_share > max_bad_share:
-        count, reason, table = max(
-            (count, reason, table) for table, reasons in logs.quarantined.items() for reason, count in reasons.items()
-        )
+        worst = {table: next(iter(reasons.items())) for table, reasons in logs.quarantined.items() if reasons}
+        table, (reason, count) = max(worst.items(), key=lambda entry: entry[1][1])
+        # a bad row takes those down that refer to it, so the cause may be in a table with fewer bad rows
+        others = [f"{t}: '{why}' {rows:,}" for t, (why, rows) in worst.items() if t != table]
+        elsewhere = f" (in other tables, where the cause may be: {'; '.join(others)})" if others else ""
         bad = sum(sum(reasons.values()) for reasons in logs.quarantined.values())
         raise ContractError(
             f"{bad:,} of {bad + sum(logs.rows.values()):,} rows ({logs.bad_share:.1%}) break the data contract, more "
             f"than check.max_bad_share = {max_bad_share:.1%} allows. Most frequent: {count:,} rows of {table}, "
-            f"'{reason}'. Each bad row stands in {workspace.quarantine} with its reason: mend the source and collect "
-            "again, or raise the limit in params.yaml."
+            f"'{reason}'{elsewhere}. Each bad row stands in {workspace.quarantine} with its reason: mend the source and "
+            "collect again, or raise the limit in params.yaml."
         )
     for table in ("pages", "impressions"):
         if not logs.rows[table]:
