@@ -83,8 +83,8 @@ def _judge(workspace: Workspace, logs: CheckedLogs, max_bad_share: float) -> Non
         raise ContractError(
             f"{bad:,} of {bad + sum(logs.rows.values()):,} rows ({logs.bad_share:.1%}) break the data contract, more "
             f"than check.max_bad_share = {max_bad_share:.1%} allows. Most frequent: {count:,} rows of {table}, "
-            f"'{reason}'{elsewhere}. Each bad row stands in {workspace.quarantine} with its reason: mend the source and "
-            "collect again, or raise the limit in params.yaml."
+            f"'{reason}'{elsewhere}. Each bad row stands in {workspace.quarantine} with its reason: mend the source "
+            "and collect again, or raise the limit in params.yaml."
         )
     for table in ("pages", "impressions"):
         if not logs.rows[table]:
