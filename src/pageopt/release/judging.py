@@ -30,7 +30,6 @@ from pageopt.release.report import Exposure
 from pageopt.release.simulated import SimulatedPages
 from pageopt.release.verdict import Check, Verdict
 from pageopt.serving.engine import Decision, PageEngine
-from pageopt.serving.load import drive
 from pageopt.workspace import Workspace
 
 _REFERENCE_PAGES = 40
@@ -175,10 +174,10 @@ class Judge:
 
     def latency(self) -> Verdict:
         """Time of one decision in this process."""
-        times, before, offered = latency_gate.measure(
-            self.engine, self.champion, self.pages.fields, self.pages.candidates, self.limits.latency.calls
+        times = latency_gate.measure(
+            self.engine, self.champion, self.pages.fields, self.pages.candidates, self.limits.latency
         )
-        return latency_gate.judge(times, before, offered, self.limits.latency, self.no_champion)
+        return latency_gate.judge(times, self.limits.latency, self.no_champion)
 
     def drift(self) -> Verdict:
         """Scores and exposure beside the champion's; writes reports/drift.html where there is one."""
@@ -205,9 +204,7 @@ class Judge:
         limits = self.limits.latency
         largest = np.flatnonzero(self.pages.counts == self.pages.counts.max())
         bodies = smoke.bodies(self.pages, self.engine, largest[:200])
-        drive(f"{url}/rank_page", bodies, 1.0, limits.http_concurrency)  # warm up
-        load_result = drive(f"{url}/rank_page", bodies, limits.http_seconds, limits.http_concurrency)
-        return [tried, latency_gate.judge_http(load_result, limits)]
+        return [tried, latency_gate.judge_http(latency_gate.measure_http(f"{url}/rank_page", bodies, limits), limits)]
 
     def exposure(self) -> Exposure:
         """Families by slot of candidate and champion."""

@@ -42,7 +42,8 @@ class StageRun:
 def environment() -> dict[str, str]:
     """The environment of a stage: this interpreter's folder comes first, so that `pageopt` is the one beside it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    # Without a terminal Rich takes 80 columns, and breaks tables.
+    return {"COLUMNS": "120", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _dvc(root: Path, *arguments: str) -> str:

@@ -1,28 +1,28 @@
 import numpy as np
 
 from pageopt.config import LatencyGate
-from pageopt.release.gates.latency import judge, judge_http, largest
+from pageopt.release.gates.latency import Times, judge, judge_http, largest
 from pageopt.serving.load import LoadResult
 
 LIMITS = LatencyGate(p99_ms=20, http_p99_ms=150, ratio_to_champion=1.5, calls=10, http_seconds=5, http_concurrency=4)
 
 
 def test_within_the_limits():
-    found = judge(np.full(100, 1.0), np.full(100, 0.9), 60, LIMITS)
+    found = judge(Times(np.full(100, 1.0), np.full(100, 0.9), 60), LIMITS)
     assert found.passed
     assert found.why == "a page of 60 candidates takes 1.00 ms (p99 1.00 ms, 20 allowed)"
 
 
 def test_a_slow_tail_fails_though_the_median_is_good():
     times = np.r_[np.full(95, 1.0), np.full(5, 50.0)]
-    found = judge(times, None, 60, LIMITS)
+    found = judge(Times(times, None, 60), LIMITS)
     assert not found.passed
     assert found.value == 50.0
     assert found.checks[1].why == "no champion"
 
 
 def test_slower_than_the_champion_fails():
-    found = judge(np.full(100, 3.0), np.full(100, 1.0), 60, LIMITS)
+    found = judge(Times(np.full(100, 3.0), np.full(100, 1.0), 60), LIMITS)
     assert not found.passed
     assert (found.value, found.limit) == (3.0, 1.5)
 

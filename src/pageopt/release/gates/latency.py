@@ -1,10 +1,12 @@
 """Latency gate: time of one page decision, in this process and over HTTP on the built Bento.
 
-In this process candidate and champion answer turn by turn, so that both see the same load of the machine.
+In this process candidate and champion answer turn by turn, so that both see the same load of the machine. What else runs
+on the machine can only add time: a round that misses a limit is repeated, and the best round counts.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from pageopt.config import LatencyGate
 from pageopt.release.gates.champion import Champion
 from pageopt.release.verdict import Check, Verdict
 from pageopt.serving.engine import PageEngine
-from pageopt.serving.load import LoadResult
+from pageopt.serving.load import LoadResult, drive
+
+ROUNDS = 3
 
 
 def largest(
@@ -26,58 +30,83 @@ def largest(
     return [{name: column[row] for name, column in fields.items()} for row in rows.tolist()], candidates[rows]
 
 
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of single decisions [calls], of the candidate and, if there is one, of the champion."""
+
+    candidate: NDArray[np.float64]
+    champion: NDArray[np.float64] | None
+    candidates: int
+
+    @property
+    def p99(self) -> float:
+        """The candidate's 99th percentile."""
+        return float(np.percentile(self.candidate, 99))
+
+
 def measure(
     engine: PageEngine,
     champion: Champion | None,
     fields: Mapping[str, Sequence[Any] | NDArray[Any]],
     candidates: NDArray[np.int64],
-    calls: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
-    """Milliseconds of `calls` decisions of single pages, of candidate and champion, and the number of modules offered.
-
-    The pages are those with the most candidates.
-    """
+    limits: LatencyGate,
+) -> Times:
+    """Times of single pages with the most candidates; the best of up to `ROUNDS` rounds."""
     pages, offered = largest(fields, candidates)
     rows = [row[row >= 0] for row in offered]
     mapped = [champion.index[row][champion.index[row] >= 0] for row in rows] if champion else []
-    times: tuple[list[float], list[float]] = ([], [])
-    warm_up = min(20, calls)
-    for call in range(warm_up + calls):
-        page = call % len(pages)
-        runs = [(0, engine, rows[page])]
-        if champion:
-            runs.append((1, champion.engine, mapped[page]))
-        for side, each, row in runs if call % 2 else runs[::-1]:
-            started = time.perf_counter()
-            each.rank_one(pages[page], row)
-            if call >= warm_up:
-                times[side].append((time.perf_counter() - started) * 1e3)
-    return np.array(times[0]), np.array(times[1]) if champion else None, len(rows[0])
+
+    def one_round() -> Times:
+        times: tuple[list[float], list[float]] = ([], [])
+        warm_up = min(20, limits.calls)
+        for call in range(warm_up + limits.calls):
+            page = call % len(pages)
+            runs = [(0, engine, rows[page])]
+            if champion:
+                runs.append((1, champion.engine, mapped[page]))
+            for side, each, row in runs if call % 2 else runs[::-1]:
+                started = time.perf_counter()
+                each.rank_one(pages[page], row)
+                if call >= warm_up:
+                    times[side].append((time.perf_counter() - started) * 1e3)
+        return Times(np.array(times[0]), np.array(times[1]) if champion else None, len(rows[0]))
+
+    best = one_round()
+    for _ in range(ROUNDS - 1):
+        if best.p99 <= limits.p99_ms:
+            break
+        best = min(best, one_round(), key=lambda times: times.p99)
+    return best
 
 
-def judge(
-    candidate_ms: NDArray[np.float64],
-    champion_ms: NDArray[np.float64] | None,
-    candidates: int,
-    limits: LatencyGate,
-    no_champion: str = "no champion",
-) -> Verdict:
-    """The verdict on times of single decisions [calls]; the ratio to the champion is one of medians."""
-    p50, p99 = np.percentile(candidate_ms, [50, 99])
+def measure_http(url: str, bodies: Sequence[bytes], limits: LatencyGate) -> LoadResult:
+    """Load on the endpoint at `url`; the best of up to `ROUNDS` rounds. A round with failed requests is not repeated."""
+    drive(url, bodies, 1.0, limits.http_concurrency)  # warm up
+    best = drive(url, bodies, limits.http_seconds, limits.http_concurrency)
+    for _ in range(ROUNDS - 1):
+        if best.p99_ms <= limits.http_p99_ms or best.errors or set(best.statuses) != {200}:
+            break
+        best = min(best, drive(url, bodies, limits.http_seconds, limits.http_concurrency), key=lambda r: r.p99_ms)
+    return best
+
+
+def judge(times: Times, limits: LatencyGate, no_champion: str = "no champion") -> Verdict:
+    """The verdict on times in this process; the ratio to the champion is one of medians."""
+    p50, p99 = float(np.percentile(times.candidate, 50)), times.p99
     checks = [
         Check(
             "p99 in ms",
-            bool(p99 <= limits.p99_ms),
+            p99 <= limits.p99_ms,
             p99,
             limits.p99_ms,
-            f"a page of {candidates} candidates takes {p50:.2f} ms (p99 {p99:.2f} ms, {limits.p99_ms:g} allowed)",
+            f"a page of {times.candidates} candidates takes {p50:.2f} ms (p99 {p99:.2f} ms, {limits.p99_ms:g} allowed)",
         )
     ]
-    if champion_ms is None:
+    if times.champion is None:
         checks.append(Check("ratio to the champion", True, None, limits.ratio_to_champion, no_champion))
     else:
-        before = float(np.percentile(champion_ms, 50))
-        ratio = float(p50 / before)
+        before = float(np.percentile(times.champion, 50))
+        ratio = p50 / before
         checks.append(
             Check(
                 "ratio to the champion",
