@@ -1,7 +1,7 @@
 """Latency gate: time of one page decision, in this process and over HTTP on the built Bento.
 
-In this process candidate and champion answer turn by turn, so that both see the same load of the machine. What else runs
-on the machine can only add time: a round that misses a limit is repeated, and the best round counts.
+In this process candidate and champion answer turn by turn, so that both see the same load of the machine. What else
+runs on it can only add time: a round that misses a limit is repeated, and the best round counts.
 """
 
 import time
@@ -80,7 +80,7 @@ def measure(
 
 
 def measure_http(url: str, bodies: Sequence[bytes], limits: LatencyGate) -> LoadResult:
-    """Load on the endpoint at `url`; the best of up to `ROUNDS` rounds. A round with failed requests is not repeated."""
+    """Load on the endpoint at `url`, the best of up to `ROUNDS` rounds; failed requests are not tried away."""
     drive(url, bodies, 1.0, limits.http_concurrency)  # warm up
     best = drive(url, bodies, limits.http_seconds, limits.http_concurrency)
     for _ in range(ROUNDS - 1):
