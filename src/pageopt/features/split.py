@@ -34,13 +34,20 @@ def split_times(pages: ir.Table, shares: SplitParams) -> SplitTimes:
         ContractError: a split would be empty.
     """
     count = int(pages.count().execute())
-    places = [round(count * shares.train), round(count * (shares.train + shares.valid))]
-    found = pages.filter(pages.page.isin(places)).select("page", "us").to_pyarrow().to_pylist()
-    us = {row["page"]: row["us"] for row in found}
-    first = int(pages.us.min().execute()) if count else 0
-    if places[0] not in us or places[1] not in us or not first < us[places[0]] < us[places[1]]:
+
+    def first_at(share: float, after: int) -> int | None:
+        """The time of the page at this share of pages, or the first later than `after` if that is not."""
+        place = min(round(count * share), count - 1)
+        later = pages.filter((pages.page >= place) & (pages.us > after))
+        us = later.us.min().execute()
+        return int(us) if us == us and us is not None else None
+
+    start = pages.us.min().execute()
+    valid_us = first_at(shares.train, int(start)) if count else None
+    test_us = None if valid_us is None else first_at(shares.train + shares.valid, valid_us)
+    if valid_us is None or test_us is None:
         raise ContractError(
             f"{count} pages cannot be split by time into shares {shares.train}, {shares.valid} and {shares.test}: one "
             "would be empty. Collect more pages over a longer time, or change prepare.split in params.yaml."
         )
-    return SplitTimes(us[places[0]], us[places[1]])
+    return SplitTimes(valid_us, test_us)

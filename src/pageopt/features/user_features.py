@@ -34,7 +34,8 @@ def decayed_at(
         half_lives: indexes of the half-lives to decay with.
 
     Returns:
-        One row a point: the columns `by`, point, and a float64 column `layout.name(kind, half_life)` each.
+        One row a point: the columns `by`, point, and float64 columns `layout.name(kind, half_life)`, kind by kind and
+        half-life by half-life within.
     """
     counted = events.filter(events.kind.isin(kinds)).select(*by, "us", "seq", "kind")
     # At one time points stand before events: a page must not know what happened the moment it was shown.
@@ -52,12 +53,11 @@ def decayed_at(
         result = result.left_join(total, [*matches, result[stretch] - 1 == total[f"total_{stretch}"]])
         result = result.drop(*(f"total_{name}" for name in by), f"total_{stretch}")
     values = {}
-    for index in half_lives:
-        fade = ibis.literal(2.0) ** -result[f"age_{index}"]
-        for kind in kinds:
+    for kind in kinds:  # kind by kind, as in every array of counters
+        for index in half_lives:
             name = layout.name(kind, index)
             before = result[f"total_{name}"].fill_null(0.0) * 2.0**-STRETCH
-            value = (result[name] + before) * fade
+            value = (result[name] + before) * ibis.literal(2.0) ** -result[f"age_{index}"]
             values[name] = ibis.ifelse(value < FLOOR, 0.0, value)
     return result.select(*by, "point", **values)
 
