@@ -141,7 +141,7 @@ def talk(app: PageApp) -> Callable[..., Response | None]:
     """Talk ASGI to the app; see `send`."""
 
     def call(path: str, *parts: bytes, **how: Any) -> Response | None:
-        return send(app, path, *parts, **how)
+        return send(how.pop("app", app), path, *parts, **how)
 
     return call
 

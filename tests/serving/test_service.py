@@ -117,7 +117,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def served(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     port = free_port()
-    process = serve(bento, folder, port)
+    process = serve(bento, folder, port, PAGEOPT_SERVED="served.sqlite")
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -201,6 +201,20 @@ def test_events_are_kept_below_the_folder_the_server_was_started_in(client: http
     assert receipt["quarantined"][0]["event_id"] == "e2"
     with closing(sqlite3.connect(served.folder / ".pageopt" / "events.sqlite")) as db:
         assert db.execute("SELECT event_id, kind FROM events").fetchall() == [("e1", "click")]
+
+
+def test_decided_pages_are_kept_where_a_file_is_named(client: httpx.Client, served: Served, page: Any) -> None:
+    answer = client.post("/rank_page", json=page(page_id="kept", candidates=["m4", "m1"])).json()
+    query = "SELECT candidates, modules, model_version FROM served WHERE page_id = 'kept'"
+    deadline = time.monotonic() + 30
+    rows: list[tuple[Any, ...]] = []
+    while not rows and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with closing(sqlite3.connect(served.folder / "served.sqlite", timeout=5)) as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'served'").fetchone():
+                rows = db.execute(query).fetchall()
+    shown = [module["module_id"] for module in answer["modules"]]
+    assert [(json.loads(a), json.loads(b), c) for a, b, c in rows] == [(["m4", "m1"], shown, "12")]
 
 
 def test_load_gets_only_answers(served: Served, page: Any) -> None:

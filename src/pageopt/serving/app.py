@@ -19,6 +19,7 @@ from pageopt.serving import metrics
 from pageopt.serving.decide import Decider, Engine
 from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, StoreError, parse_events
 from pageopt.serving.requests import MAX_PAGE_BYTES, RefusedError, parse_page
+from pageopt.serving.served import ServedLog
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,15 +44,17 @@ class PageApp:
     def __init__(self) -> None:
         self._decider: Decider | None = None
         self._events: EventStore | None = None
+        self._served: ServedLog | None = None
         self._in_flight = 0
         self._rankers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rank")
         # One thread: SQLite takes one writer at a time, and order of arrival is kept.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
-    def attach(self, engine: Engine, version: str, events: EventStore) -> None:
-        """Serve `engine` under the name `version`, and store events in `events`."""
+    def attach(self, engine: Engine, version: str, events: EventStore, served: ServedLog | None = None) -> None:
+        """Serve `engine` under the name `version`, store events in `events` and decided pages in `served`."""
         self._decider = Decider(engine, version)
         self._events = events
+        self._served = served
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request; other kinds of connection, such as WebSockets, are closed."""
@@ -95,6 +98,8 @@ class PageApp:
         page = parse_page(body, self._decider.limits)
         answer, reason = await asyncio.get_running_loop().run_in_executor(self._rankers, self._decider.answer, page)
         encoded = msgspec.json.encode(answer)
+        if self._served is not None:
+            self._served.add(page, answer)
         metrics.DECISION_SECONDS.observe(time.perf_counter() - started)
         metrics.DECISIONS.labels(answer.policy, answer.model_version).inc()
         if reason:
@@ -117,10 +122,10 @@ class PageApp:
         return msgspec.json.encode(receipt)
 
 
-def create_app(engine: Engine, version: str, events: EventStore) -> PageApp:
+def create_app(engine: Engine, version: str, events: EventStore, served: ServedLog | None = None) -> PageApp:
     """The ASGI application for a loaded engine; `version` is the model_version of its answers."""
     app = PageApp()
-    app.attach(engine, version, events)
+    app.attach(engine, version, events, served)
     return app
 
 

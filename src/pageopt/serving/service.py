@@ -3,6 +3,7 @@
 Environment variables
     PAGEOPT_BUNDLE   the exported bundle; default: the folder `bundle` beside the package, as in a Bento
     PAGEOPT_EVENTS   the SQLite file that events go to; default: .pageopt/events.sqlite below the current folder
+    PAGEOPT_SERVED   a SQLite file that every decided page goes to; default: none, since it grows with the traffic
     PAGEOPT_WORKERS  processes, default 1; each takes one core
     BENTOML_HOST, BENTOML_PORT  where to listen; default 127.0.0.1 and 3000
 """
@@ -17,9 +18,11 @@ from pageopt.errors import ConfigError, PageoptError
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
 from pageopt.serving.engine import PageEngine
 from pageopt.serving.events import EventStore
+from pageopt.serving.served import ServedLog
 from pageopt.serving.version import model_version
 
 _ROOT = Path(__file__).resolve().parents[2]
+_EVENTS = Path(".pageopt") / "events.sqlite"
 _app = PageApp()
 
 
@@ -60,7 +63,9 @@ class PageService:
         Workers inherit the environment but run in the Bento's folder, so paths are made absolute here.
         """
         os.environ["PAGEOPT_BUNDLE"] = str(_path("PAGEOPT_BUNDLE", _ROOT / "bundle"))
-        os.environ["PAGEOPT_EVENTS"] = str(_path("PAGEOPT_EVENTS", Path(".pageopt") / "events.sqlite"))
+        os.environ["PAGEOPT_EVENTS"] = str(_path("PAGEOPT_EVENTS", _EVENTS))
+        if served := os.environ.get("PAGEOPT_SERVED"):
+            os.environ["PAGEOPT_SERVED"] = str(Path(served).absolute())
         try:
             _load()
         except PageoptError as error:
@@ -69,4 +74,12 @@ class PageService:
 
     def __init__(self) -> None:
         engine, version = _load()
-        _app.attach(engine, version, EventStore(_path("PAGEOPT_EVENTS", Path(".pageopt") / "events.sqlite")))
+        served = os.environ.get("PAGEOPT_SERVED")
+        self._served = ServedLog(Path(served)) if served else None
+        _app.attach(engine, version, EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
+
+    @bentoml.on_shutdown
+    def finish(self) -> None:
+        """Write the decided pages that are still waiting."""
+        if self._served is not None:
+            self._served.close()

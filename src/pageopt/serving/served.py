@@ -1,0 +1,104 @@
+"""What the endpoint showed, so that logs of pages and impressions can be made of it. Off unless a file is named.
+
+Rows go through a bounded queue to a thread: a slow disk costs rows, which are counted, and never a visitor's
+time.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from pageopt.serving import metrics
+from pageopt.serving.decide import Answer
+from pageopt.serving.requests import Page
+
+CAPACITY = 10_000
+_BATCH = 500
+_PAUSE_SECONDS = 0.2
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS served (
+    page_id TEXT NOT NULL, ts INTEGER NOT NULL, user_id TEXT, platform TEXT NOT NULL, hero_item_id TEXT NOT NULL,
+    features TEXT, candidates TEXT, policy TEXT NOT NULL, model_version TEXT NOT NULL, modules TEXT NOT NULL
+)
+"""
+_INSERT = "INSERT INTO served VALUES (?,?,?,?,?,?,?,?,?,?)"
+_log = logging.getLogger(__name__)
+
+_Row = tuple[int, Page, Answer]
+
+
+class ServedLog:
+    """Appends decided pages to the table `served` of a SQLite file.
+
+    ts is microseconds since 1970. features, candidates and modules are JSON; candidates is null where the request left
+    them out and every module of the model stood for choice; modules are ids, top to bottom, each of propensity 1.
+    """
+
+    def __init__(self, path: Path, capacity: int = CAPACITY) -> None:
+        self.path = Path(path)
+        self._rows: queue.Queue[_Row | None] = queue.Queue(capacity)
+        self._thread = threading.Thread(target=self._write, name="served", daemon=True)
+        self._thread.start()
+
+    def add(self, page: Page, answer: Answer) -> None:
+        """Keep a decided page for writing, or count it as lost where the queue is full. Does not wait."""
+        try:
+            self._rows.put_nowait((time.time_ns() // 1000, page, answer))
+        except queue.Full:
+            metrics.SERVED_LOST.inc()
+
+    def close(self) -> None:
+        """Write what is waiting, then end; waits at most 10 seconds."""
+        try:
+            self._rows.put(None, timeout=5)
+        except queue.Full:
+            return
+        self._thread.join(timeout=5)
+
+    def _write(self) -> None:
+        ended = False
+        while not ended:
+            rows = [self._rows.get()]
+            time.sleep(_PAUSE_SECONDS if rows[0] is not None and self._rows.empty() else 0)
+            while len(rows) < _BATCH and not self._rows.empty():
+                rows.append(self._rows.get())
+            ended = None in rows
+            whole = [_columns(*row) for row in rows if row is not None]
+            try:
+                self._store(whole)
+            except (sqlite3.Error, OSError) as error:
+                metrics.SERVED_LOST.inc(len(whole))
+                _log.error("%s: %d served pages could not be written: %s", self.path, len(whole), error)
+
+    def _store(self, rows: list[tuple[object, ...]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.path, timeout=5.0)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            with db:
+                db.execute(_SCHEMA)
+                db.executemany(_INSERT, rows)
+
+
+def _columns(ts: int, page: Page, answer: Answer) -> tuple[object, ...]:
+    def text(value: object) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    return (
+        answer.page_id,
+        ts,
+        page.user_id,
+        page.platform,
+        page.hero_item.item_id,
+        text(page.features),
+        text(page.candidates),
+        answer.policy,
+        answer.model_version,
+        text([shown.module_id for shown in answer.modules]),
+    )

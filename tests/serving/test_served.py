@@ -1,0 +1,105 @@
+import json
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+from pageopt.serving.app import create_app
+from pageopt.serving.decide import Answer, Decider
+from pageopt.serving.events import EventStore
+from pageopt.serving.requests import Page, parse_page
+from pageopt.serving.served import ServedLog
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "served.sqlite"
+
+
+@pytest.fixture
+def decided(engine: Any, page: Any) -> tuple[Page, Answer]:
+    decider = Decider(engine, "7")
+    content = page(user_id="u1", candidates=["m3", "m0", "new"], slots=2, features={"age": 3})
+    request = parse_page(msgspec.json.encode(content), decider.limits)
+    return request, decider.answer(request)[0]
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute("SELECT * FROM served ORDER BY rowid")]
+
+
+def lost() -> float:
+    return REGISTRY.get_sample_value("pageopt_served_lost_total") or 0.0
+
+
+def test_a_decided_page_is_kept_with_what_it_was_chosen_from(path: Path, decided: tuple[Page, Answer]) -> None:
+    log = ServedLog(path)
+    log.add(*decided)
+    log.close()
+    [row] = stored(path)
+    assert row.pop("ts") > 1_700_000_000_000_000
+    texts = {name: json.loads(row.pop(name)) for name in ("features", "candidates", "modules")}
+    assert texts == {"features": {"age": 3}, "candidates": ["m3", "m0", "new"], "modules": ["m3", "m0"]}
+    assert row == {
+        "page_id": "p1",
+        "user_id": "u1",
+        "platform": "web",
+        "hero_item_id": "i1",
+        "policy": "trnn",
+        "model_version": "7",
+    }
+
+
+def test_closing_writes_what_is_waiting(path: Path, decided: tuple[Page, Answer]) -> None:
+    log = ServedLog(path)
+    for _ in range(1200):
+        log.add(*decided)
+    log.close()
+    assert len(stored(path)) == 1200
+
+
+def test_a_full_queue_loses_rows_and_counts_them(
+    path: Path, decided: tuple[Page, Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    store = ServedLog._store
+
+    def slow(self: ServedLog, rows: list[tuple[object, ...]]) -> None:
+        release.wait(20)
+        store(self, rows)
+
+    monkeypatch.setattr(ServedLog, "_store", slow)
+    before = lost()
+    log = ServedLog(path, capacity=2)
+    for _ in range(20):
+        log.add(*decided)
+    release.set()
+    log.close()
+    assert lost() - before + len(stored(path)) == 20
+    assert lost() > before
+
+
+def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, decided: tuple[Page, Answer]) -> None:
+    path.parent.write_text("a file where the folder should be")
+    before = lost()
+    log = ServedLog(path)
+    log.add(*decided)
+    log.close()
+    assert lost() == before + 1
+
+
+def test_the_application_keeps_what_it_answers(path: Path, engine: Any, tmp_path: Path, talk: Any, page: Any) -> None:
+    log = ServedLog(path)
+    application = create_app(engine, "7", EventStore(tmp_path / "events.sqlite"), log)
+    assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
+    assert talk("/rank_page", b"{}", app=application).status == 400
+    log.close()
+    [row] = stored(path)
+    assert row["candidates"] is None
