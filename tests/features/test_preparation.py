@@ -282,7 +282,7 @@ def test_chunks_do_not_show(prepared, random_logs, tmp_path, monkeypatch) -> Non
 
     _, folder, _ = prepared
     monkeypatch.setattr(preparation, "CHUNK_ROWS", 600)
-    monkeypatch.setattr(page_writer, "ROW_GROUP", 50)
+    monkeypatch.setattr(page_writer, "ROW_GROUP", 20)
     prepare(random_logs(), tmp_path)
     for split in SPLITS:
         one, other = (pq.read_table(path / split, partitioning=None) for path in (folder, tmp_path / "prepared"))
@@ -290,7 +290,11 @@ def test_chunks_do_not_show(prepared, random_logs, tmp_path, monkeypatch) -> Non
         flat = (table["propensity"].combine_chunks().flatten().to_numpy() for table in (one, other))
         assert np.array_equal(*flat, equal_nan=True)  # which Arrow's equals has no word for
     assert len(list((tmp_path / "prepared" / "train").glob("*.parquet"))) > 1
-    assert (tmp_path / "prepared" / "users.sqlite").read_bytes() == (folder / "users.sqlite").read_bytes()
+    first, second = (UserSnapshot(path / "users.sqlite") for path in (folder, tmp_path / "prepared"))
+    assert first.user_ids() == second.user_ids()
+    for user_id in first.user_ids():
+        if first.get(user_id) is not None:  # doubles may differ in their last bit: sums are cut elsewhere
+            np.testing.assert_allclose(first.get(user_id).totals, second.get(user_id).totals, rtol=1e-13)
 
 
 def test_logs_of_one_policy_without_users_or_events(random_logs, tmp_path) -> None:

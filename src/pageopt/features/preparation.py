@@ -379,7 +379,7 @@ class Preparation:
 
 def _moments(group: pa.Table, sampled: set[str], layout: CounterLayout) -> list[PageMoment]:
     page_ids = group["page_id"].to_pylist()
-    rows = [row for row, page_id in enumerate(page_ids) if page_id in sampled]
+    rows = pa.array([row for row, page_id in enumerate(page_ids) if page_id in sampled], pa.int64())
     names = ["page_id", "user_id", "hero_category", *layout.names]
     us = group["ts"].cast(pa.int64()).take(rows).to_pylist()
     return [

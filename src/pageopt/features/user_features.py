@@ -42,12 +42,10 @@ def decayed_at(
     rows = points.select(*by, "us", "point", seq=ibis.literal(-1, "int64"), kind=ibis.null("string")).union(
         counted.select(*by, "us", "seq", "kind", point=ibis.null("int64")).select(*by, "us", "point", "seq", "kind")
     )
-    totals: list[ir.Table] = []
+    result = _running(rows, by, layout, kinds, half_lives).filter(lambda t: t.seq == -1)
+    sums = _running(counted, by, layout, kinds, half_lives)
     for index in half_lives:
-        rows = _running(rows, by, layout, kinds, index)
-        totals.append(_of_stretch(_running(counted, by, layout, kinds, index), by, layout, kinds, index))
-    result = rows.filter(rows.seq == -1)
-    for index, total in zip(half_lives, totals, strict=True):
+        total = _of_stretch(sums, by, layout, kinds, index)
         stretch = f"stretch_{index}"
         matches = [result[name] == total[f"total_{name}"] for name in by]
         result = result.left_join(total, [*matches, result[stretch] - 1 == total[f"total_{stretch}"]])
@@ -63,19 +61,22 @@ def decayed_at(
 
 
 def _running(
-    rows: ir.Table, by: tuple[str, ...], layout: CounterLayout, kinds: tuple[str, ...], index: int
+    rows: ir.Table, by: tuple[str, ...], layout: CounterLayout, kinds: tuple[str, ...], half_lives: tuple[int, ...]
 ) -> ir.Table:
-    """Add the stretch of each row, its age within it in half-lives, and for each kind the sum of 2^age so far."""
-    half_life = layout.half_life_us(index)
-    stretch, age = f"stretch_{index}", f"age_{index}"
-    rows = rows.mutate(**{stretch: (rows.us // (half_life * STRETCH)).cast("int64")})
-    rows = rows.mutate(**{age: (rows.us - rows[stretch] * (half_life * STRETCH)).cast("float64") / half_life})
-    so_far = ibis.window(group_by=[*by, stretch], order_by=["us", "seq"], preceding=(None, 0))
-    grown = ibis.literal(2.0) ** rows[age]
-    sums = {
-        layout.name(kind, index): ibis.ifelse(rows.kind == kind, grown, 0.0).fill_null(0.0).sum().over(so_far)
-        for kind in kinds
+    """Add, for each half-life, a row's stretch, its age there in half-lives, and by kind the sum of 2^age so far."""
+    lives = {index: layout.half_life_us(index) for index in half_lives}
+    rows = rows.mutate(**{f"stretch_{i}": (rows.us // (us * STRETCH)).cast("int64") for i, us in lives.items()})
+    ages = {
+        f"age_{i}": (rows.us - rows[f"stretch_{i}"] * (us * STRETCH)).cast("float64") / us for i, us in lives.items()
     }
+    rows = rows.mutate(**ages)
+    sums = {}
+    for index in half_lives:
+        so_far = ibis.window(group_by=[*by, f"stretch_{index}"], order_by=["us", "seq"], preceding=(None, 0))
+        grown = ibis.literal(2.0) ** rows[f"age_{index}"]
+        for kind in kinds:
+            counts = ibis.ifelse(rows.kind == kind, grown, 0.0).fill_null(0.0)
+            sums[layout.name(kind, index)] = counts.sum().over(so_far)
     return rows.mutate(**sums)
 
 

@@ -1,0 +1,80 @@
+"""Stage prepare on what the simulator and stage check give."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from pageopt.errors import ContractError
+from pageopt.features.encoder import Encoder
+from pageopt.features.pages import load_pages
+from pageopt.features.slot_bias import SlotBias
+from pageopt.features.snapshot import UserSnapshot
+from pageopt.stages import check, collect, prepare
+from pageopt.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+SPLITS = ("train", "valid", "test")
+
+
+def workspace_at(folder: Path) -> Workspace:
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["collect"]["source"] = "simulator"
+    shop = {"pages": 2500, "users": 300, "items": 200, "modules": 24, "families": 6, "slots": 5, "available": 10}
+    params["collect"]["simulator"].update(shop, propensity_samples=100)
+    params["prepare"].update(threads=1, memory_limit="512MB")
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    (folder / "dvc.yaml").touch()
+    return Workspace(folder)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    workspace = workspace_at(tmp_path_factory.mktemp("shop"))
+    for stage in (collect, check, prepare):
+        stage.run(workspace)
+    return workspace
+
+
+def test_what_later_stages_read(workspace) -> None:
+    schema = json.loads((workspace.prepared / "schema.json").read_text())
+    encoder = Encoder.load(workspace.prepared / "encoder")
+    assert (schema["slots"], schema["modules"], encoder.slots) == (5, 24, 5)
+    assert list(encoder.families) == schema["families"]
+    assert len(UserSnapshot(workspace.prepared / "users.sqlite")) > 100
+    shares = [schema["pages"][split] for split in ("valid", "test")]
+    assert shares == [250, 500]
+    for split in SPLITS:
+        pages = load_pages(workspace.prepared / split, encoder)
+        assert len(pages) == schema["pages"][split]
+        assert int(pages.click.sum()) == schema["clicks"][split] > 0
+        assert pages.observed.all()
+        assert (pages.propensity > 0).all()
+        assert (pages.attributed <= pages.click).all()
+        assert (pages.purchase.sum(), pages.intent.sum()) > (0, 0)
+
+
+def test_the_model_of_slots_is_found(workspace) -> None:
+    """The simulator's users look less and less down the page."""
+    theta = np.array(SlotBias.load(workspace.prepared / "slot_bias.json").curves["click"]["all"])
+    assert theta[0] == 1
+    assert theta[-1] < 0.8
+
+
+def test_the_report_has_no_clock(workspace) -> None:
+    text = (workspace.reports / "prepare.json").read_text()
+    report = json.loads(text)
+    assert report["pages"]["train"] > 1000
+    assert report["traffic"]["train"].keys() == {"random", "thompson", "production"}
+    assert report["events"]["click"]["on_impressions"] == report["events"]["click"]["logged"]
+    assert "seconds" not in text
+    assert not (workspace.state / "scratch" / "prepare").exists()
+
+
+def test_without_stage_check(tmp_path) -> None:
+    with pytest.raises(ContractError, match="Run stage check"):
+        prepare.run(workspace_at(tmp_path))
