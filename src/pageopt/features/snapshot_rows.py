@@ -70,7 +70,7 @@ class _Part:
         self._stop = np.searchsorted(user, users, side="right").tolist()
         self._key = rows[by[1]].to_numpy() if len(by) > 1 else None
         values = [rows[name].to_numpy() for name in rows.column_names if name not in by]
-        self._values = np.array(values).T.reshape(len(rows), -1) if values else np.zeros((len(rows), 0))
+        self._values = np.stack(values, axis=1) if values else np.zeros((len(rows), 0))
 
     def has(self, place: int) -> bool:
         return self._start[place] < self._stop[place]
