@@ -11,7 +11,9 @@ from pageopt.evaluation.compare import (
     counted_slots,
     exploration_policies,
     exploration_rows,
+    judging_policies,
     policy_values,
+    support,
 )
 from pageopt.evaluation.reward_model import RewardModel, page_units
 
@@ -140,6 +142,26 @@ def test_policies_that_log_and_policies_held_out(shop):
     assert exploration_policies(mixed, ["bts"]) == ("random", "thompson")
     rows = exploration_rows(mixed, ("random", "thompson"))
     assert set(rows % 4) == {0}  # the fourth of the tiny world has no propensities
+
+
+def test_support_is_the_share_of_modules_a_policy_shows(shop):
+    pages = shop.pages(4000)
+    assert support(pages, "random") == pytest.approx(1.0)
+    assert support(pages, "production") is None
+    # A policy that shows the first three modules only, unevenly.
+    rng = np.random.default_rng(0)
+    chances = np.array([0.6, 0.3, 0.1])
+    narrow = rng.choice(3, size=pages.module.shape, p=chances)
+    log = replace(pages, module=narrow, propensity=chances[narrow], policy=np.full(4000, "thompson", dtype=object))
+    assert support(log, "thompson") == pytest.approx(3 / shop.modules, rel=0.05)
+    assert support(replace(log, candidates=None), "thompson") is None
+
+
+def test_estimators_use_policies_that_show_everything():
+    assert judging_policies({"random": 1.01, "thompson": 0.3}) == ("random",)
+    assert judging_policies({"random": 1.01, "thompson": 0.95}) == ("random", "thompson")
+    assert judging_policies({"thompson": 0.3, "other": 0.4, "blind": None}) == ("other",)
+    assert judging_policies({"blind": None}) == ()
 
 
 def test_errors(shop):

@@ -8,7 +8,7 @@ gain = compare(candidate, policy_values(pages, model, other_modules, params), pa
 gain.ctr.relative.low
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +25,8 @@ from pageopt.features.encoder import EncodedPages
 from pageopt.features.pages import Pages
 
 PRODUCTION = "production"
+# Of a policy that shows everything the estimated share of modules shown is 1, give or take the noise of small logs.
+FULL_SUPPORT = 0.9
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,36 @@ def exploration_rows(pages: Pages, policies: Sequence[str]) -> NDArray[np.int64]
 
 
 def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[str, ...]:
-    """Logging policies whose pages the estimators may use: all but production and those `held_out`, sorted.
+    """Logging policies that explore: all but production and those `held_out`, sorted.
 
     A logged policy that is itself to be judged is held out: estimates of it come from the others' logs, and its own log
     stays an independent check.
     """
     return tuple(sorted({str(policy) for policy in pages.policy} - {PRODUCTION} - set(held_out)))
+
+
+def support(pages: Pages, policy: str) -> float | None:
+    """Share of the available modules that a logging policy could have shown, estimated from its log; None if unknown.
+
+    E[1/p] of what a policy shows in a slot is the number of modules it shows there with any chance at all: for a random
+    policy all candidates, for a Thompson sampler that has made up its mind far fewer. What it never shows, its pages can
+    say nothing about, and importance weights of a page that wants such modules miss that part of the page's value.
+    """
+    if pages.candidates is None:
+        return None
+    known = np.isfinite(pages.propensity) & pages.observed & (pages.policy.astype(str) == policy)[:, None]
+    available = np.broadcast_to((pages.candidates >= 0).sum(axis=1)[:, None], known.shape)
+    return float((1 / pages.propensity[known]).sum() / available[known].sum()) if known.any() else None
+
+
+def judging_policies(support_of: Mapping[str, float | None]) -> tuple[str, ...]:
+    """The logging policies whose pages the estimators use: those that show all modules, or the one that comes closest.
+
+    `support_of` holds the share of modules that each exploring policy shows (see `support`).
+    """
+    known = {policy: share for policy, share in support_of.items() if share is not None}
+    full = tuple(sorted(policy for policy, share in known.items() if share >= FULL_SUPPORT))
+    return full or tuple(sorted(known, key=lambda policy: -known[policy])[:1])
 
 
 def counted_slots(module: NDArray) -> NDArray[np.bool_]:

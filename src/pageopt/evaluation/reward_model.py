@@ -43,7 +43,7 @@ def page_units(user_id: NDArray, page_id: NDArray) -> NDArray[np.uint64]:
 class RewardModel:
     """Boosted trees by fold and reward. `fit` or `load` one.
 
-    `policies` are the logging policies whose pages it was fitted on, the ones the estimators use.
+    `policies` are the logging policies whose pages the estimators use; it may have been fitted on those of more.
     """
 
     def __init__(

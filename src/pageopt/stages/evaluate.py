@@ -22,7 +22,14 @@ from rich.table import Table
 from pageopt.config import EvaluateParams, SearchParams, load
 from pageopt.errors import EvaluationError
 from pageopt.evaluation import report
-from pageopt.evaluation.compare import LoggedPages, PolicyValue, exploration_policies, exploration_rows
+from pageopt.evaluation.compare import (
+    LoggedPages,
+    PolicyValue,
+    exploration_policies,
+    exploration_rows,
+    judging_policies,
+    support,
+)
 from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.model_scores import shown_probabilities
 from pageopt.evaluation.reward_model import RewardModel, page_units
@@ -52,8 +59,9 @@ def run(workspace: Workspace) -> None:
     snapshots = read_snapshots(workspace.raw / "snapshots", encoder.module_ids, encoder.slots)
 
     with console.status("Fitting the reward model"):
-        policies = exploration_policies(test, [logged_as(name) for name in snapshots])
-        reward_model = _fit_reward_model(test, encoder, policies, params)
+        exploring = exploration_policies(test, [logged_as(name) for name in snapshots])
+        shares = {policy: support(test, policy) for policy in exploring}
+        reward_model = _fit_reward_model(test, encoder, exploring, judging_policies(shares), params)
         shutil.rmtree(workspace.reward_model, ignore_errors=True)
         reward_model.save(workspace.reward_model)
     logged = LoggedPages(test, reward_model, params)
@@ -71,6 +79,8 @@ def run(workspace: Workspace) -> None:
         values = {name: logged.value(modules) for name, modules in pages.items()}
         values |= {name: logged.value_of_marginals(chances) for name, chances in snapshots.items()}
         evaluation = _evaluate(test, logged, values, params)
+        for policy, share in shares.items():
+            evaluation["logged"][policy] |= {"support": share, "used": policy in reward_model.policies}
     with console.status("Ranking what was shown"):
         ranking = _ranking(workspace, encoder, test, model, popularity, params)
         for name, metrics in ranking["models"].items():
@@ -101,8 +111,11 @@ def _candidates(pages: Pages) -> NDArray[np.int64]:
     return pages.candidates
 
 
-def _fit_reward_model(test: Pages, encoder: Encoder, policies: Sequence[str], params: EvaluateParams) -> RewardModel:
-    rows = exploration_rows(test, policies)
+def _fit_reward_model(
+    test: Pages, encoder: Encoder, exploring: Sequence[str], judging: Sequence[str], params: EvaluateParams
+) -> RewardModel:
+    """Fitted on all that explore: q̂ needs no propensities, and a policy that shows some modules only still teaches."""
+    rows = exploration_rows(test, exploring)
     return RewardModel.fit(
         encoder,
         test.encoded.take(rows),
@@ -110,7 +123,7 @@ def _fit_reward_model(test: Pages, encoder: Encoder, policies: Sequence[str], pa
         test.module[rows],
         {"click": test.click[rows], "purchase": test.purchase[rows]},
         params.reward_model,
-        policies=tuple(policies),
+        policies=tuple(judging),
         seed=params.seed,
         threads=params.threads,
     )
@@ -245,6 +258,12 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
     for name, metrics in models:
         table.add_row(name, *(_shown(metrics.get(key)) for key in columns.values()))
     console.print(table)
+    for name, earned in evaluation["logged"].items():
+        if not earned.get("used", True):
+            console.print(
+                f"Pages of {name} traffic are not used: it shows about {earned['support'] or 0:.0%} of the modules.",
+                highlight=False,
+            )
     for name, powers in evaluation["power"].items():
         for power in powers.values():
             console.print(f"{name}: {power['verdict']}", highlight=False)
