@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,10 +48,16 @@ def imported(package: Path, entry: str) -> list[Path]:
     return sorted(path.relative_to(top) for path in found)
 
 
-def _environment(workspace: Workspace, home: Path) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    events = str(workspace.state / "events.sqlite")
-    return {"PAGEOPT_EVENTS": events, **os.environ, "PATH": path, "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+def _environment(workspace: Workspace, home: Path, code: Path) -> dict[str, str]:
+    """The environment of BentoML. `code` comes first on Python's path: else it takes the installed package instead."""
+    return {
+        "PAGEOPT_EVENTS": str(workspace.state / "events.sqlite"),
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "BENTOML_HOME": str(home),
+        "PYTHONPATH": str(code),
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def tag_of(version: Version) -> str:
@@ -75,9 +82,27 @@ def build(workspace: Workspace, version: Version) -> str:
         return tag
     if not (version.folder / "page.onnx").is_file():
         raise ReleaseError(f"The registry lost the bundle of version {version.number}: {version.folder} is not there.")
-    draft = workspace.bento_home / "draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    context = draft / "context"
+    home = workspace.bento_home / "draft"
+    shutil.rmtree(home, ignore_errors=True)
+    # Not below .pageopt: BentoML reads nothing from hidden folders.
+    with tempfile.TemporaryDirectory(prefix="pageopt-bento-") as context:
+        _fill(Path(context), workspace, version)
+        build_it = [sys.executable, "-m", "bentoml", "build", "--version", place.name, "--output", "tag", context]
+        environment = _environment(workspace, home, Path(context))
+        done = subprocess.run(build_it, cwd=context, env=environment, capture_output=True, text=True, check=False)
+    built = home / "bentos" / _NAME / place.name
+    if done.returncode != 0 or not (built / "bento.yaml").is_file():
+        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+        raise ReleaseError(f"The Bento of version {version.number} could not be built:\n{words}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    built.rename(place)
+    shutil.rmtree(home)
+    return tag
+
+
+def _fill(context: Path, workspace: Workspace, version: Version) -> None:
+    """What bentofile.yaml expects beside it: the code that serving imports, bundle/, release.json, serving.lock."""
     package = Path(pageopt.__file__).parent
     for path in imported(package, _ENTRY):
         (context / path).parent.mkdir(parents=True, exist_ok=True)
@@ -89,19 +114,6 @@ def build(workspace: Workspace, version: Version) -> str:
         shutil.copyfile(workspace.root / name, context / name)
     release = {"model": {"version": version.number, "run_id": version.run_id}, "fingerprint": version.fingerprint}
     (context / "release.json").write_text(json.dumps(release), encoding="utf-8")
-    home = draft / "home"
-    command = [sys.executable, "-m", "bentoml", "build", "--version", place.name, "--output", "tag", str(context)]
-    done = subprocess.run(
-        command, cwd=context, env=_environment(workspace, home), capture_output=True, text=True, check=False
-    )
-    built = home / "bentos" / _NAME / place.name
-    if done.returncode != 0 or not (built / "bento.yaml").is_file():
-        raise ReleaseError(f"The Bento of version {version.number} could not be built:\n{done.stdout}{done.stderr}")
-    shutil.rmtree(place, ignore_errors=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    built.rename(place)
-    shutil.rmtree(draft)
-    return tag
 
 
 def command(tag: str, port: int) -> list[str]:
@@ -112,7 +124,7 @@ def command(tag: str, port: int) -> list[str]:
 def serve(workspace: Workspace, version: Version, port: int) -> int:
     """Serve the Bento of `version` until it is ended, building it first if the store lost it. Returns its exit code."""
     tag = build(workspace, version)
-    environment = _environment(workspace, workspace.bento_home)
+    environment = _environment(workspace, workspace.bento_home, _store(workspace, tag) / "src")
     process = subprocess.Popen(command(tag, port), cwd=workspace.state, env=environment)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: process.send_signal(received))
@@ -138,7 +150,8 @@ def serving(workspace: Workspace, tag: str) -> Iterator[str]:
     scratch.mkdir(parents=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = _environment(workspace, workspace.bento_home) | {"PAGEOPT_EVENTS": str(scratch / "events.sqlite")}
+    environment = _environment(workspace, workspace.bento_home, _store(workspace, tag) / "src")
+    environment["PAGEOPT_EVENTS"] = str(scratch / "events.sqlite")
     log = scratch / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -28,6 +28,9 @@ def _champion(registry: Registry) -> Version:
 def releases(workspace: Workspace) -> None:
     """Print all registered versions, the newest first."""
     registry = _open(workspace)
+    if not registry.versions():
+        print("No version yet: every candidate so far was rejected. See reports/release.html")
+        return
     champion = registry.champion()
     table = Table(box=None, pad_edge=False)
     for name in ("version", "registered (UTC)", "verdict", "bento", "data and code"):
