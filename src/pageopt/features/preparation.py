@@ -14,7 +14,6 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
@@ -25,6 +24,7 @@ from pageopt.features import sampling, user_features
 from pageopt.features.counters import TOP_CATEGORY, TOP_FAMILY, CounterLayout
 from pageopt.features.database import append, drop, store
 from pageopt.features.encoder import Encoder
+from pageopt.features.exposure import Exposure, module_counts, slot_bias_of
 from pageopt.features.labels import label
 from pageopt.features.logs import Logs, read_logs
 from pageopt.features.module_table import log_odds, module_table
@@ -33,7 +33,7 @@ from pageopt.features.parquet_columns import ParquetColumns
 from pageopt.features.point_in_time import PageMoment, UserEvent, assert_point_in_time
 from pageopt.features.schema import CTR_LOG_ODDS, module_fields, page_fields
 from pageopt.features.sessions import attribute
-from pageopt.features.slot_bias import SlotBias, examination_curves
+from pageopt.features.slot_bias import SlotBias
 from pageopt.features.snapshot import write_snapshot
 from pageopt.features.snapshot_rows import snapshot_rows
 from pageopt.features.split import SPLITS, SplitTimes, split_times
@@ -96,9 +96,9 @@ class Preparation:
         context = tuple(f.name for f in fields if f.source != "counter")
         counts = self._write_pages(tables, logs, layout, slots, context)
         self.progress("slots and modules")
-        tally = self._tally(logs, traffic, labels)
-        curves = self._slot_bias(tally, slots)
-        modules = self._modules(logs, tally)
+        shown = Exposure.of(traffic.filter(traffic.split == "train"), logs.shown, labels)
+        bias = self._slot_bias(shown, slots)
+        modules = self._modules(logs, shown)
         self.progress("encoder")
         self._encoder(fields, modules, slots)
         self.progress("users")
@@ -125,7 +125,7 @@ class Preparation:
             "traffic": self._by_policy(traffic),
             "events": self._matched(logs),
             "kept_rate": {"no_interaction": rates.no_interaction, "production": rates.production},
-            "examination": {kind: curves[kind]["all"] for kind in curves},
+            "examination": {kind: curve["all"] for kind, curve in bias.curves.items()},
             "users": users,
             "fields": len(fields),
             "notes": self.notes,
@@ -259,63 +259,18 @@ class Preparation:
             found.setdefault(row["user_id"], []).append(UserEvent(row["us"], row["kind"], family, category))
         return found
 
-    def _tally(self, logs: Logs, traffic: ir.Table, labels: ir.Table) -> pa.Table:
-        """Views, clicks and purchases of the whole train time, by policy, platform, slot and module."""
-        train = traffic.filter(traffic.split == "train").select("page", "policy", "platform")
-        rows = logs.shown.join(train, "page").left_join(
-            labels.select("page", "slot", "click", "purchase"), ["page", "slot"]
-        )
-        tally = rows.group_by("policy", "platform", "slot", "module").agg(
-            views=rows.count(),
-            clicks=rows.click.fill_null(0).cast("int64").sum(),
-            purchases=rows.purchase.fill_null(0).cast("int64").sum(),
-        )
-        return tally.order_by(["policy", "platform", "slot", "module"]).to_pyarrow()
-
-    def _slot_bias(self, tally: pa.Table, slots: int) -> dict[str, dict[str, list[float]]]:
-        policy = tally["policy"].to_numpy(zero_copy_only=False)
-        used = next((name for name in sampling.EXPLORATION if (policy == name).any()), None)
-        if used is None:
-            self.notes.append("slot bias: no random or thompson traffic in train, so every slot has examination 1")
-        elif used != "random":
-            self.notes.append(f"slot bias: no random traffic in train, so it is measured on {used} traffic")
-        mine = policy == used
-        platform = tally["platform"].to_numpy(zero_copy_only=False)[mine]
-        slot = tally["slot"].to_numpy()[mine] - 1
-        columns = {name: tally[name].to_numpy()[mine] for name in ("views", "clicks", "purchases")}
-        names = sorted(set(platform)) if self.params.slot_bias.by_platform else []
-        groups = {name: platform == name for name in names} or {"": np.ones(len(slot), dtype=bool)}
-
-        def by_group(name: str) -> dict[str, np.ndarray]:
-            return {
-                group: np.bincount(slot[rows], weights=columns[name][rows], minlength=slots)
-                for group, rows in groups.items()
-            }
-
-        views = by_group("views")
-        curves = {}
-        for kind, name in (("click", "clicks"), ("purchase", "purchases")):
-            found = examination_curves(views, by_group(name), self.params.slot_bias.smoothing_views, slots)
-            curves[kind] = {group: curve for group, curve in found.items() if group}
-        seen = {"all": sum(views.values(), np.zeros(slots)), **{name: views[name] for name in names}}
-        bias = SlotBias(slots, curves, {name: counts.astype(int).tolist() for name, counts in seen.items()})
+    def _slot_bias(self, shown: Exposure, slots: int) -> SlotBias:
+        bias, note = slot_bias_of(shown, self.params.slot_bias, slots)
+        self.notes += [note] if note else []
         _write_json(self.prepared / "slot_bias.json", bias.to_json())
-        return curves
+        return bias
 
-    def _modules(self, logs: Logs, tally: pa.Table) -> pa.Table:
-        policy = tally["policy"].to_numpy(zero_copy_only=False)
-        exploring = np.isin(policy.astype(str), sampling.EXPLORATION)
-        if not exploring.any():
-            self.notes.append("modules: no exploration in train, so click rates are those of all traffic")
-            exploring[:] = True
+    def _modules(self, logs: Logs, shown: Exposure) -> pa.Table:
         declared = [column.name for column in self.features.modules]
         own = ["module_id", "family", "algorithm", "theme", "recall", *declared]
         modules = logs.modules.order_by("module").select(*own).to_pyarrow()
-        place = tally["module"].to_numpy()[exploring]
-        views, clicks = (
-            np.bincount(place, weights=tally[name].to_numpy()[exploring], minlength=len(modules)).astype(np.int64)
-            for name in ("views", "clicks")
-        )
+        views, clicks, note = module_counts(shown, len(modules))
+        self.notes += [note] if note else []
         modules = module_table(modules, views, clicks, self.params.slot_bias.smoothing_views)
         pq.write_table(modules, self.prepared / "modules.parquet", compression="zstd")
         return modules
