@@ -131,12 +131,20 @@ def _differences(evaluation: dict[str, Any]) -> list[dict[str, str]]:
             rows.append(
                 {
                     "name": name,
-                    "measure": measure,
+                    "measure": _words(measure),
                     "value": format(found["value"], style),
                     "interval": f"{format(found['low'], style)} to {format(found['high'], style)}",
                 }
             )
     return rows
+
+
+def _words(measure: str) -> str:
+    """ctr_dr_relative to "CTR (DR), relative"."""
+    parts = measure.split("_")
+    capitals = {"ctr": "CTR", "ptr": "PTR", "dr": "(DR)", "ips": "(IPS)", "snips": "(SNIPS)", "dm": "(DM)"}
+    relative = ", relative" if parts[-1] == "relative" else ""
+    return " ".join(capitals.get(part, part) for part in parts if part != "relative") + relative
 
 
 def _training(train: dict[str, Any]) -> str | None:

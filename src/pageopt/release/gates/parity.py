@@ -131,9 +131,9 @@ def agreement_with_reference(
 
 
 def spread(counts: NDArray[np.int64], pages: int) -> NDArray[np.int64]:
-    """Up to `pages` page indices that cover every candidate count, the same number of each as far as possible."""
+    """About `pages` page indices that cover every candidate count above 0, the same number of each."""
     groups = [np.flatnonzero(counts == count) for count in np.unique(counts[counts > 0])]
-    each = max(1, pages // max(1, len(groups)))
+    each = -(-pages // max(1, len(groups)))
     return np.sort(np.concatenate([group[:each] for group in groups])) if groups else np.empty(0, dtype=np.int64)
 
 
