@@ -117,11 +117,11 @@ def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[st
 
 
 def support(pages: Pages, policy: str) -> float | None:
-    """Share of the available modules that a logging policy could have shown, estimated from its log; None if unknown.
+    """Share of the available modules that a logging policy could show, estimated from its log; None if unknown.
 
     E[1/p] of what a policy shows in a slot is the number of modules it shows there with any chance at all: for a random
-    policy all candidates, for a Thompson sampler that has made up its mind far fewer. What it never shows, its pages can
-    say nothing about, and importance weights of a page that wants such modules miss that part of the page's value.
+    policy all candidates, for a Thompson sampler that has made up its mind far fewer. Its pages say nothing about what it
+    never shows, and importance weights of a page that wants such modules miss that part of the page's value.
     """
     if pages.candidates is None:
         return None

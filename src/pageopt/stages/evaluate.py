@@ -279,6 +279,5 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
 def _shown(estimate: Mapping[str, float | None] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return ""
-    if estimate["low"] == estimate["high"]:
-        return f"{estimate['value']:.4f}"
-    return f"{estimate['value']:.4f} ({estimate['low']:.4f} to {estimate['high']:.4f})"
+    value, low, high = (f"{estimate[key]:.3g}" for key in ("value", "low", "high"))
+    return value if low == high else f"{value} ({low}–{high})"
