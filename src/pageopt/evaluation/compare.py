@@ -119,9 +119,9 @@ def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[st
 def support(pages: Pages, policy: str) -> float | None:
     """Share of the available modules that a logging policy could show, estimated from its log; None if unknown.
 
-    E[1/p] of what a policy shows in a slot is the number of modules it shows there with any chance at all: for a random
-    policy all candidates, for a Thompson sampler that has made up its mind far fewer. Its pages say nothing about what it
-    never shows, and importance weights of a page that wants such modules miss that part of the page's value.
+    E[1/p] of what a policy shows in a slot is the number of modules it shows there with any chance at all: for a
+    random policy all candidates, for a Thompson sampler that has made up its mind far fewer. Its pages say nothing
+    about what it never shows, and importance weights of a page that wants such modules miss that part of its value.
     """
     if pages.candidates is None:
         return None
