@@ -56,7 +56,8 @@ def test_every_scale_goes_with_every_source(workspace, preset, source):
     assert collect.source == source
     assert release.preset == preset
     own = values(ROOT / "presets" / f"{source}.yaml")
-    assert release.model_name == own["release"]["model_name"]
+    scale = f"-{preset}" if source == "simulator" and preset != "demo" else ""
+    assert release.model_name == own["release"]["model_name"] + scale
     if source == "obd":
         assert load(workspace.params, TrainParams).batch_size == own["train"]["batch_size"]
 

@@ -64,7 +64,10 @@ def _write(workspace: Workspace, preset: str, source: str, data: str) -> list[st
         left = _values(workspace.root / "presets" / f"{previous}.yaml")
         # what the source we leave had set, and nobody changed since
         wanted |= {key: scaled.get(key, value) for key, value in own.items() if now[key] == left[key]}
-    wanted |= {key: own[key] for key in (("collect", "source"), ("release", "model_name"))}
+    wanted["collect", "source"] = source
+    # Each simulated scale is a shop of its own: a champion of another one knows none of its modules.
+    suffix = f"-{scale}" if source == "simulator" and scale != "demo" else ""
+    wanted["release", "model_name"] = f"{own['release', 'model_name']}{suffix}"
     wanted["collect", "folder"] = _folder(workspace, source, data, str(now["collect", "folder"]))
     return _apply(workspace.params, wanted)
 
