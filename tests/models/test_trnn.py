@@ -63,7 +63,9 @@ def _by_formula(model, page, modules):
             np.maximum(linear("module_layers.0", np.concatenate([w["module_id.weight"][module], own])), 0),
         )
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
-        hidden = np.maximum(joined @ np.concatenate([o, h_m]) + w["from_module.bias"], 0)
+        sums = joined @ np.concatenate([o, h_m]) + w["from_module.bias"]
+        products = linear("from_output", o) * linear("from_module", h_m)
+        hidden = np.maximum(sums, 0) + products
         result.append(linear("heads", hidden))
         h, c = (o, c_next) if model.config.history == "chosen" else cell(w["family.weight"][-1], h, c)
     return np.array(result)

@@ -9,10 +9,12 @@ A page is read top to bottom. The page encoder gives h_x [B, H], from which an L
 takes the family of a module; its output o, which knows the context, all families above and the depth, meets the module
 embedding h_m in a small network:
 
-    logits = heads(relu(W · [o ; h_m] + b)),   W · [o ; h_m] = W_o · o + W_m · h_m
+    logits = heads(relu(u + v) + u ∘ v),   u = W_o · o,   v = W_m · h_m + b
 
-so that the family part is computed once a family and the module part once a model. In training the shown page is known
-and one fused LSTM pass serves all slots; the search (pageopt.search.graph) takes the same weights step by step.
+u + v is the first layer W · [o ; h_m] of the paper's network, factorised. The product is our addition: whether a module
+fits a context, or what is above it, is a question of both together, which a network learns from sums only after many
+more pages. u is computed once a family and v once a model. In training the shown page is known and one fused LSTM pass
+serves all slots; the search (pageopt.search.graph) takes the same weights step by step.
 """
 
 import json
@@ -147,13 +149,12 @@ class Trnn(nn.Module):
         self.family = nn.Embedding(config.families + 1, E)
         self.lstm = nn.LSTM(E, H, batch_first=True)
         # Second stage
-        self.from_output = nn.Linear(H, H, bias=False)  # W_o
-        self.from_module = nn.Linear(H, H)  # W_m, b
+        self.from_output = nn.Linear(H, H, bias=False)  # W_o: u
+        self.from_module = nn.Linear(H, H)  # W_m, b: v
         self.heads = nn.Linear(H, len(HEADS))
-        for table in (self.words, self.page_fields.values, self.module_fields.values, self.module_id, self.family):
-            nn.init.normal_(table.weight, std=0.1)
         with torch.no_grad():
-            self.words.weight[0] = 0
+            # A forget gate that begins open: what was shown at the top still matters at the bottom.
+            self.lstm.bias_hh_l0[H : 2 * H] += 1
 
     @classmethod
     def from_encoder(
@@ -199,7 +200,7 @@ class Trnn(nn.Module):
         return self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))
 
     def module_part(self) -> Tensor:
-        """W_m · h_m + b of every module `[M, H]`: the same for all pages."""
+        """v = W_m · h_m + b of every module `[M, H]`: the same for all pages."""
         features = self.module_fields(self.module_categorical, self.module_numeric, self.module_tokens, self.words)
         return self.from_module(self.module_layers(torch.cat([self.module_id.weight, features], 1)))
 
@@ -212,7 +213,7 @@ class Trnn(nn.Module):
         h_x = self.encode_page(categorical, numeric, tokens)
         o = self._outputs_chosen(h_x, family) if self.config.history == "chosen" else self._outputs_hidden(h_x, family)
         part = functional.embedding(module.clamp(min=0), self.module_part())  # [B, K, H]
-        return self.heads(torch.relu(self.from_output(o) + part))
+        return self.heads(meet(self.from_output(o), part))
 
     def _outputs_chosen(self, h_x: Tensor, family: Tensor) -> Tensor:
         """o `[B, K, H]`, the state going on with the families of the page itself."""
@@ -237,6 +238,11 @@ class Trnn(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / "model.safetensors")
         (folder / "model.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+
+
+def meet(u: Tensor, v: Tensor) -> Tensor:
+    """Hidden layer of the second stage, of a family part u = W_o · o and a module part v = W_m · h_m + b."""
+    return torch.relu(u + v) + u * v
 
 
 _CONFIG = TypeAdapter(TrnnConfig)

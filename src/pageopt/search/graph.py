@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.trnn import HEADS, Trnn
+from pageopt.models.trnn import HEADS, Trnn, meet
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")
@@ -105,7 +105,7 @@ class PageGraph(nn.Module):
             h_all, c_all = self._lstm(h, c)  # [B, W, S, H]
             output = h_all[:, :, : self.families] @ self.output  # W_o · o  [B, W, F, H]
             row = beam.unsqueeze(-1) * self.families + family  # [B, W, N] rows of [B·W·F]
-            logits = self.heads(torch.relu(_rows(output.flatten(0, 2), row) + part))  # [B, W, N, Q]
+            logits = self.heads(meet(_rows(output.flatten(0, 2), row), part))  # [B, W, N, Q]
 
             total = (
                 functional.softplus(logits[..., self.objective]) + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
