@@ -79,6 +79,7 @@ def test_contributions_are_the_formula(shop):
     weight = (modules[rows] == pages.module[rows]) / pages.propensity[rows]
     expected = (q_target + weight * (pages.click[rows] - q_logged)).sum(axis=1)
     np.testing.assert_allclose(value.ctr, expected, atol=1e-12)
+    assert value.click.matched == pages.click[rows][modules[rows] == pages.module[rows]].sum()
 
 
 def test_weights_are_clipped(shop):

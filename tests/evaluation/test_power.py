@@ -54,7 +54,7 @@ def test_the_verdict_in_words(gain, word):
     second = rng.exponential(size=500)
     first = second + gain + rng.normal(0, 1, 500)
     bootstrap = UserBootstrap(500, replicates=200)
-    power = power_of(first, second, paired(first, second, bootstrap), bootstrap, metric="CTR")
+    power = power_of(first, second, paired(first, second, bootstrap), bootstrap, metric="CTR", events=50)
     assert power.verdict.startswith(word)
     assert power.detectable_relative == pytest.approx(power.detectable / second.mean())
     assert power.pages_needed["10%"] == pages_needed(power.variance, 0.1 * second.mean())
@@ -62,11 +62,21 @@ def test_the_verdict_in_words(gain, word):
         assert f"a change of 10% needs {power.pages_needed['10%']:,}" in power.verdict
 
 
+def test_few_rewards_are_no_evidence_whatever_the_interval_says():
+    first, second = np.zeros(300), np.full(300, 0.2)
+    bootstrap = UserBootstrap(300, replicates=100)
+    difference = paired(first, second, bootstrap)
+    assert difference.absolute.high < 0
+    power = power_of(first, second, difference, bootstrap, metric="CTR", events=9)
+    assert power.verdict.startswith("not enough evidence: CTR")
+    assert "only 9 rewards on 300 pages" in power.verdict
+
+
 def test_a_baseline_of_zero_has_no_relative_figures():
     rng = np.random.default_rng(4)
     first, second = rng.normal(size=200), np.zeros(200)
     bootstrap = UserBootstrap(200, replicates=100)
-    power = power_of(first, second, paired(first, second, bootstrap), bootstrap, metric="PTR")
+    power = power_of(first, second, paired(first, second, bootstrap), bootstrap, metric="PTR", events=50)
     assert power.pages_needed == {}
     assert power.detectable_relative is None
     assert "not above zero on 200 pages" in power.verdict

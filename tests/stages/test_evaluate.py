@@ -172,6 +172,7 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     assert found["pages"]["policies"] == ["random"]
     assert found["pages"]["estimated_on"] == found["logged"]["random"]["pages"]
     assert all(entry["consistent"] for entry in found["diagnostics"].values())
+    assert all(entry["matched_clicks"] > 50 for entry in found["diagnostics"].values())
     change = found["differences"]["trnn - static"]
     assert change["ctr_dr"]["value"] == pytest.approx(
         models["trnn"]["ctr_dr"]["value"] - models["static"]["ctr_dr"]["value"]
@@ -262,7 +263,7 @@ def test_single_slots_snapshots_and_no_purchases(make_workspace):
     assert bts["ctr_snips"]["value"] > 0
     assert all(bts[f"ptr_{estimator}"]["value"] == 0 for estimator in ("dm", "ips", "snips", "dr"))
     assert found["differences"]["trnn - bts"]["ptr_dr_relative"] == {"value": None, "low": None, "high": None}
-    assert "not enough evidence" in found["power"]["trnn - bts"]["ptr"]["verdict"]
+    assert "only 0 rewards" in found["power"]["trnn - bts"]["ptr"]["verdict"]
 
 
 def test_a_log_without_exploration_cannot_be_evaluated(make_workspace):

@@ -39,6 +39,14 @@ class Terms:
     q_target: Floats
 
     @cached_property
+    def matched(self) -> int:
+        """Rewards in slots where the log shows what the policy wants: the evidence behind an estimate.
+
+        With fewer than `power.ENOUGH_EVENTS` an interval cannot be trusted: a resample has no other rewards to draw.
+        """
+        return int(((self.reward > 0) & (self.weight > 0)).sum())
+
+    @cached_property
     def dm(self) -> Floats:
         """What each page adds to the DM mean, `[pages]`."""
         return self.q_target.sum(axis=1)

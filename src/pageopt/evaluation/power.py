@@ -17,6 +17,9 @@ from pageopt.evaluation.offpolicy import Difference
 POWER = 0.8
 LIFTS = (0.05, 0.1, 0.2)
 SHOWN_LIFT = 0.1
+# With fewer rewards behind a mean neither the normal approximation nor a bootstrap knows its spread: none at all would
+# give an interval of no width.
+ENOUGH_EVENTS = 10
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Power:
 
     Attributes:
         pages: exploration pages behind it.
+        events: rewards in slots where the log shows what the policy wants, of the policy that has fewer.
         variance: of the paired difference, per page, over users.
         baseline: value of the policy compared with (the second).
         detectable: smallest difference seen with a chance of `POWER`.
@@ -34,6 +38,7 @@ class Power:
     """
 
     pages: int
+    events: int
     variance: float
     baseline: float
     detectable: float
@@ -88,8 +93,13 @@ def variance_by_unit(contribution: Floats, bootstrap: UserBootstrap) -> float:
     return float((centred**2).sum() / len(contribution))
 
 
-def power_of(first: Floats, second: Floats, difference: Difference, bootstrap: UserBootstrap, *, metric: str) -> Power:
-    """What the comparison of two policies' contributions `[pages]` could see; `difference` is its outcome."""
+def power_of(
+    first: Floats, second: Floats, difference: Difference, bootstrap: UserBootstrap, *, metric: str, events: int
+) -> Power:
+    """What the comparison of two policies' contributions `[pages]` could see; `difference` is its outcome.
+
+    `events` counts the rewards behind the policy that has fewer (`compare.Terms.matched`).
+    """
     pages = len(first)
     variance = variance_by_unit(first - second, bootstrap)
     baseline = float(second.mean())
@@ -100,6 +110,7 @@ def power_of(first: Floats, second: Floats, difference: Difference, bootstrap: U
         needed = {f"{lift:.0%}": pages_needed(variance, lift * baseline, confidence=confidence) for lift in LIFTS}
     power = Power(
         pages=pages,
+        events=events,
         variance=variance,
         baseline=baseline,
         detectable=detectable,
@@ -113,6 +124,11 @@ def power_of(first: Floats, second: Floats, difference: Difference, bootstrap: U
 def _verdict(power: Power, difference: Difference, confidence: float, metric: str) -> str:
     absolute = difference.absolute
     interval = f"{metric} differs by {absolute.value:+.4g} ({absolute.low:+.4g} to {absolute.high:+.4g})"
+    if power.events < ENOUGH_EVENTS:
+        return (
+            f"not enough evidence: {interval}, but only {power.events} rewards on {power.pages:,} pages fell where the "
+            f"log shows what one of the policies wants; an interval can be trusted from {ENOUGH_EVENTS} on"
+        )
     if absolute.low > 0:
         return f"better: {interval}"
     if absolute.high < 0:

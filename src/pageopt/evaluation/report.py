@@ -62,7 +62,12 @@ def power(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> 
     """What the comparison could see, by metric (see `pageopt.evaluation.power`)."""
     return {
         metric: power_of(
-            terms_of(first, metric).dr, terms_of(second, metric).dr, change, bootstrap, metric=metric.upper()
+            terms_of(first, metric).dr,
+            terms_of(second, metric).dr,
+            change,
+            bootstrap,
+            metric=metric.upper(),
+            events=min(terms_of(first, metric).matched, terms_of(second, metric).matched),
         ).as_json()
         for metric, change in _differences(first, second, bootstrap).items()
     }

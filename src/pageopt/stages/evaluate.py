@@ -156,7 +156,11 @@ def _evaluate(
             test, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
         ),
         "power": {f"{CANDIDATE} - {name}": report.power(candidate, values[name], bootstrap) for name in others},
-        "diagnostics": {name: diagnose(value.weights, bootstrap) for name, value in values.items()},
+        "diagnostics": {
+            name: diagnose(value.weights, bootstrap)
+            | {"matched_clicks": value.click.matched, "matched_purchases": value.purchase.matched}
+            for name, value in values.items()
+        },
     }
 
 
@@ -265,7 +269,9 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
                 highlight=False,
             )
     for name, powers in evaluation["power"].items():
-        for power in powers.values():
+        for metric, power in powers.items():
+            if not any(earned[metric]["value"] for earned in evaluation["logged"].values()):
+                continue  # a log without purchases says nothing of them
             console.print(f"{name}: {power['verdict']}", highlight=False)
     for name, found in evaluation["diagnostics"].items():
         if not found["consistent"]:
