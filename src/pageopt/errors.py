@@ -52,9 +52,17 @@ class Rejected(ReleaseError):  # noqa: N818 - the name of the flow's final state
 
 
 class RequestError(PageoptError):
-    """A request to the endpoint that cannot be answered; `field` is its path in the body, `status` the HTTP status."""
+    """A request to the endpoint that is answered with a 4xx: what was wrong, where, and what to send instead.
 
-    def __init__(self, message: str, *, field: str, status: int = 400) -> None:
+    `field` is the field's path in the body, `fix` what to send, `status` the HTTP status.
+    """
+
+    def __init__(self, message: str, *, field: str, fix: str, status: int = 400) -> None:
         super().__init__(message)
         self.field = field
+        self.fix = fix
         self.status = status
+
+
+class StoreError(PageoptError):
+    """Events could not be written to their file."""

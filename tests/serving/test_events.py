@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pageopt.serving.events import EventStore, StoreError, parse_events
-from pageopt.serving.requests import RefusedError
+from pageopt.errors import RequestError, StoreError
+from pageopt.serving.events import EventStore, parse_events
 
 NOW = 1_760_000_000.0
 Post = Callable[[str, Any], Any]
@@ -120,7 +120,7 @@ def test_bytes_that_are_not_utf8_are_quarantined_alone(events_file: Path) -> Non
     ],
 )
 def test_a_body_that_is_no_batch_is_refused(content: bytes, field: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RequestError) as caught:
         parse_events(content, NOW)
     assert (caught.value.field, caught.value.status) == (field, 400)
 

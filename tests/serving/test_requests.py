@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageopt.serving.requests import Limits, RefusedError, find_not_finite, parse_page
+from pageopt.errors import RequestError
+from pageopt.serving.requests import Limits, find_not_finite, parse_page, refusal
 
 LIMITS = Limits(slots=4, max_candidates=3, features={"season": "categorical", "age": "numeric", "note": "text"})
 
 
-def refusal(body: bytes) -> RefusedError:
-    with pytest.raises(RefusedError) as caught:
+def refused(body: bytes) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         parse_page(body, LIMITS)
     assert str(caught.value).endswith(".")
     assert caught.value.fix.endswith(".")
@@ -86,22 +87,22 @@ def test_whole_numbers_are_prices_and_features() -> None:
     ],
 )
 def test_what_cannot_be_answered_names_its_field(content: bytes, field: str, says: str) -> None:
-    error = refusal(content)
+    error = refused(content)
     assert (error.field, error.status) == (field, 400)
     assert says in str(error)
 
 
 def test_an_unknown_feature_is_told_the_known_ones() -> None:
-    assert "age, note, season" in refusal(body(',"features":{"oops":1}')).fix
+    assert "age, note, season" in refused(body(',"features":{"oops":1}')).fix
 
 
 def test_too_many_features() -> None:
     many = json.dumps({f"f{i}": 1 for i in range(201)})
-    assert refusal(body(f',"features":{many}')).field == "page.features"
+    assert refused(body(f',"features":{many}')).field == "page.features"
 
 
 def test_the_error_body_is_short_and_valid_json() -> None:
-    error = json.loads(refusal(body(f',"{"x" * 9000}":1')).body())["error"]
+    error = json.loads(refusal(refused(body(f',"{"x" * 9000}":1'))))["error"]
     assert set(error) == {"field", "message", "fix"}
     assert len(error["message"]) < 200
 

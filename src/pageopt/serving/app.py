@@ -15,10 +15,11 @@ from typing import Any
 
 import msgspec
 
+from pageopt.errors import RequestError, StoreError
 from pageopt.serving import metrics
 from pageopt.serving.decide import Decider, Engine
-from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, StoreError, parse_events
-from pageopt.serving.requests import MAX_PAGE_BYTES, RefusedError, parse_page
+from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, parse_events
+from pageopt.serving.requests import MAX_PAGE_BYTES, parse_page, refusal
 from pageopt.serving.served import ServedLog
 
 Message = MutableMapping[str, Any]
@@ -67,8 +68,8 @@ class PageApp:
         status, headers = 200, []
         try:
             answer = await self._answer(path, scope, receive)
-        except RefusedError as refusal:
-            status, answer = refusal.status, refusal.body()
+        except RequestError as error:
+            status, answer = error.status, refusal(error)
             if status == 405:
                 headers = [(b"allow", b"POST")]
             metrics.REFUSED.labels(path if path in _PATHS else "other", str(status)).inc()
@@ -82,11 +83,11 @@ class PageApp:
 
     async def _answer(self, path: str, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         if path not in _PATHS:
-            raise RefusedError(f"There is nothing at {path[:100]}.", field="", fix="POST to /rank_page.", status=404)
+            raise RequestError(f"There is nothing at {path[:100]}.", field="", fix="POST to /rank_page.", status=404)
         if scope["method"] != "POST":
-            raise RefusedError(f"{path} takes POST, not {scope['method']}.", field="", fix="Send a POST.", status=405)
+            raise RequestError(f"{path} takes POST, not {scope['method']}.", field="", fix="Send a POST.", status=405)
         if self._in_flight > MAX_IN_FLIGHT:
-            raise RefusedError("Too many requests at once.", field="", fix="Try again in a moment.", status=429)
+            raise RequestError("Too many requests at once.", field="", fix="Try again in a moment.", status=429)
         if path == "/rank_page":
             return await self._rank_page(await _body(scope, receive, MAX_PAGE_BYTES))
         return await self._record_events(await _body(scope, receive, MAX_EVENTS_BYTES))
@@ -114,7 +115,7 @@ class PageApp:
             receipt = await asyncio.get_running_loop().run_in_executor(self._writer, self._events.add, batch)
         except StoreError as error:
             _log.error("%s", error)
-            raise RefusedError(
+            raise RequestError(
                 "The events could not be stored.", field="", fix="Send the same events again later.", status=503
             ) from None
         for outcome, count in receipt.counts().items():
@@ -129,12 +130,12 @@ def create_app(engine: Engine, version: str, events: EventStore, served: ServedL
     return app
 
 
-def _not_ready() -> RefusedError:
-    return RefusedError("No model is loaded yet.", field="", fix="Wait until /readyz answers 200.", status=503)
+def _not_ready() -> RequestError:
+    return RequestError("No model is loaded yet.", field="", fix="Wait until /readyz answers 200.", status=503)
 
 
 async def _body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    """The whole body, read no further than `limit`. Raises RefusedError with 413 or 408, and _HungUpError."""
+    """The whole body, read no further than `limit`. Raises RequestError with 413 or 408, and _HungUpError."""
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     with contextlib.suppress(ValueError):
         if int(declared) > limit:
@@ -155,12 +156,12 @@ async def _body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
-        raise RefusedError(
+        raise RequestError(
             f"The body did not arrive within {BODY_SECONDS:.0f} seconds.", field="", fix="Send it whole.", status=408
         ) from None
 
 
-def _too_large(limit: int) -> RefusedError:
-    return RefusedError(
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
         f"The body is larger than {limit // 1024} KiB.", field="", fix="Send less in one request.", status=413
     )

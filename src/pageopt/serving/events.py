@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pageopt.errors import PageoptError
-from pageopt.serving.requests import Id, Price, RefusedError, Text, refuse, shorten
+from pageopt.errors import RequestError, StoreError
+from pageopt.serving.requests import Id, Price, Text, refuse, shorten
 
 MAX_EVENTS = 1000
 MAX_EVENTS_BYTES = 1024 * 1024
@@ -76,10 +76,6 @@ class Batch:
     quarantined: list[tuple[Quarantined, str]] = field(default_factory=list)
 
 
-class StoreError(PageoptError):
-    """Events could not be written to their file."""
-
-
 _EXPECTED = {"": 'a JSON object such as {"events": [...]}', "events": "a list of events, each an object"}
 _KNOWN = {"": RecordEvents.__struct_fields__}
 _BODY = msgspec.json.Decoder(RecordEvents)
@@ -88,13 +84,13 @@ _PATH = re.compile(r" - at `\$\.?(.*)`$", re.S)
 
 
 def parse_events(body: bytes, now: float) -> Batch:
-    """Judge every row of a body of /record_events, at `now` in seconds since 1970. Raises RefusedError for the body."""
+    """Judge every row of a body of /record_events, at `now` in seconds since 1970. Raises RequestError for the body."""
     try:
         raws = _BODY.decode(body).events
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         refuse(body, error, _EXPECTED, frozenset({"", "events"}), _KNOWN)
     if len(raws) > MAX_EVENTS:
-        raise RefusedError(
+        raise RequestError(
             f"events holds {len(raws)} rows, more than {MAX_EVENTS}.",
             field="events",
             fix=f"Send at most {MAX_EVENTS} in one request.",

@@ -1,4 +1,4 @@
-"""What a body of /rank_page may hold. What cannot be answered becomes a RefusedError that names the field."""
+"""What a body of /rank_page may hold. What cannot be answered becomes a RequestError that names the field."""
 
 import json
 import math
@@ -18,18 +18,6 @@ MAX_FEATURES = 200
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 Price = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class RefusedError(RequestError):
-    """A request that is answered with a 4xx: what was wrong, where, and what to send instead."""
-
-    def __init__(self, message: str, *, field: str, fix: str, status: int = 400) -> None:
-        super().__init__(message, field=field, status=status)
-        self.fix = fix
-
-    def body(self) -> bytes:
-        """The JSON body of the answer: {"error": {"field", "message", "fix"}}."""
-        return msgspec.json.encode({"error": {"field": self.field, "message": str(self), "fix": self.fix}})
 
 
 class HeroItem(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -96,25 +84,30 @@ _MEMBER = re.compile(r"^Object (?P<how>contains unknown|missing required) field 
 _DECODER = msgspec.json.Decoder(RankPage)
 
 
+def refusal(error: RequestError) -> bytes:
+    """The JSON body of a refused request: {"error": {"field", "message", "fix"}}."""
+    return msgspec.json.encode({"error": {"field": error.field, "message": str(error), "fix": error.fix}})
+
+
 def shorten(text: str, length: int = 100) -> str:
     """`text`, cut: what callers sent goes into messages and logs only in part."""
     return text if len(text) <= length else text[:length] + "…"
 
 
 def parse_page(body: bytes, limits: Limits) -> Page:
-    """The page of a body of /rank_page. Raises RefusedError for everything that cannot be answered."""
+    """The page of a body of /rank_page. Raises RequestError for everything that cannot be answered."""
     try:
         page = _DECODER.decode(body).page
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         refuse(body, error, _EXPECTED, _REQUIRED, _KNOWN)
     if page.slots is not None and not 1 <= page.slots <= limits.slots:
-        raise RefusedError(
+        raise RequestError(
             f"page.slots is {shorten(str(page.slots), 20)}, and the model fills slots 1 to {limits.slots}.",
             field="page.slots",
             fix=f"Send a whole number from 1 to {limits.slots}, or leave it out for {limits.slots}.",
         )
     if page.candidates is not None and len(page.candidates) > limits.max_candidates:
-        raise RefusedError(
+        raise RequestError(
             f"page.candidates holds {len(page.candidates)} modules, more than {limits.max_candidates}.",
             field="page.candidates",
             fix=f"Send at most {limits.max_candidates}, or leave it out for all modules of the model.",
@@ -126,7 +119,7 @@ def parse_page(body: bytes, limits: Limits) -> Page:
 
 def _check_features(features: dict[str, Any], limits: Limits) -> None:
     if len(features) > MAX_FEATURES:
-        raise RefusedError(
+        raise RequestError(
             f"page.features holds {len(features)} values, more than {MAX_FEATURES}.",
             field="page.features",
             fix="Send only features that the model declares.",
@@ -136,7 +129,7 @@ def _check_features(features: dict[str, Any], limits: Limits) -> None:
         kind = limits.features.get(name)
         if kind is None:
             known = ", ".join(sorted(limits.features)) or "none"
-            raise RefusedError(
+            raise RequestError(
                 f"{place} is not a feature of the model.",
                 field=place,
                 fix=f"Leave it out. Known features: {known}.",
@@ -147,19 +140,19 @@ def _check_features(features: dict[str, Any], limits: Limits) -> None:
             # msgspec lets whole numbers through that no float can hold.
             fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1.7e308
             if not fits:
-                raise RefusedError(
+                raise RequestError(
                     f"{place} must be a finite number, not {_kind_of(value)}.",
                     field=place,
                     fix="Send a finite number, or null where it is missing.",
                 )
         elif isinstance(value, list | dict) or (kind == "text" and not isinstance(value, str)):
-            raise RefusedError(
+            raise RequestError(
                 f"{place} must be {'a string' if kind == 'text' else 'one plain value'}, not {_kind_of(value)}.",
                 field=place,
                 fix="Send a string, or null where it is missing.",
             )
         elif isinstance(value, str) and len(value) > MAX_TEXT:
-            raise RefusedError(
+            raise RequestError(
                 f"{place} has {len(value)} characters, more than {MAX_TEXT}.",
                 field=place,
                 fix=f"Send at most {MAX_TEXT} characters.",
@@ -183,25 +176,25 @@ def refuse(
     required: frozenset[str],
     known: Mapping[str, tuple[str, ...]],
 ) -> NoReturn:
-    """Raise the RefusedError for a body that msgspec could not decode.
+    """Raise the RequestError for a body that msgspec could not decode.
 
     `expected` tells per field what to send, `required` holds the fields that cannot be left out, `known` the members of
     each object; the path "" is the body itself.
     """
     whole = f"Send {expected['']}, in UTF-8."
     if isinstance(error, RecursionError):
-        raise RefusedError("The body is nested too deeply.", field="", fix=whole) from None
+        raise RequestError("The body is nested too deeply.", field="", fix=whole) from None
     if isinstance(error, UnicodeDecodeError):
-        raise RefusedError("The body is not UTF-8.", field="", fix=whole) from None
+        raise RequestError("The body is not UTF-8.", field="", fix=whole) from None
     if not_finite := find_not_finite(body):
         path, literal = not_finite
-        raise RefusedError(
+        raise RequestError(
             f"{path or 'The body'} is {literal}, which is not a finite number.",
             field=path,
             fix="Send a finite number, or null where it is missing.",
         ) from None
     if not isinstance(error, msgspec.ValidationError):
-        raise RefusedError(f"The body is not valid JSON: {error}.", field="", fix=whole) from None
+        raise RequestError(f"The body is not valid JSON: {error}.", field="", fix=whole) from None
     match = _PLACE.match(str(error))
     what, path = (match["what"], match["path"] or "") if match else (str(error), "")
     if member := _MEMBER.match(what):
@@ -209,13 +202,13 @@ def refuse(
         place = f"{path}.{name}".lstrip(".")
         if member["how"] == "missing required":
             hint = expected.get(place, "it")
-            raise RefusedError(f"{place} is missing.", field=place, fix=f"Send {hint}.") from None
+            raise RequestError(f"{place} is missing.", field=place, fix=f"Send {hint}.") from None
         members = ", ".join(known.get(path, ()))
-        raise RefusedError(f"{place} is unknown.", field=place, fix=f"Leave it out. Known here: {members}.") from None
+        raise RequestError(f"{place} is unknown.", field=place, fix=f"Leave it out. Known here: {members}.") from None
     where = re.sub(r"\[\d+\]$", "", path)
     hint = expected.get(where, "another value")
     suffix = "." if where in required or where not in expected else ", or leave it out."
-    raise RefusedError(f"{path or 'The body'}: {_readable(what)}.", field=path, fix=f"Send {hint}{suffix}") from None
+    raise RequestError(f"{path or 'The body'}: {_readable(what)}.", field=path, fix=f"Send {hint}{suffix}") from None
 
 
 def _readable(what: str) -> str:
