@@ -1,0 +1,169 @@
+"""A copy of the project at its smallest scale, and runs of the flow in it as `make run` starts them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+from pageopt.release.run_lock import RUN_ID
+
+REPOSITORY = Path(__file__).parents[2]
+CODE = ("src", "flows", "presets", "data/inbox", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")
+FILES = ("dvc.yaml", "params.yaml", "bentofile.yaml", "serving.lock", "pyproject.toml")
+# Small beyond the preset `small`: the wiring is tested here, not the model.
+TINY = {
+    "collect.simulator.pages": 6000,
+    "train.epochs": 2,
+    "evaluate.bootstrap": 100,
+    "evaluate.reward_model.rounds": 20,
+    "simulate_pages.pages": 120,
+    "gates.data.min_pages": 1000,
+    "gates.data.min_clicks": 50,
+    "gates.quality.ctr_over_static": None,
+    "gates.quality.ctr_over_champion": None,
+    "gates.latency.p99_ms": 1000,
+    "gates.latency.http_p99_ms": 5000,
+    "gates.latency.ratio_to_champion": 20,
+    "gates.latency.calls": 20,
+    "gates.latency.http_seconds": 1,
+    # Two trainings on so few pages differ much.
+    "gates.drift.psi": 1000,
+    "gates.drift.jensen_shannon": 2,
+    "gates.drift.wasserstein": 1000,
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that came to its end."""
+
+    code: int
+    output: str
+
+
+class Project:
+    """A project of its own, with its own state, whose code runs instead of the installed package."""
+
+    def __init__(self, root: Path, api_url: str) -> None:
+        self.root = root
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name != RUN_ID},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(root / "src"),
+            "PREFECT_API_URL": api_url,
+        }
+
+    def set(self, **params: object) -> None:
+        """Change params.yaml; dots of a name are written as two underscores."""
+        self.set_all({name.replace("__", "."): value for name, value in params.items()})
+
+    def set_all(self, params: dict[str, object]) -> None:
+        editor = YAML()
+        content = editor.load(self.root / "params.yaml")
+        for name, value in params.items():
+            *sections, key = name.split(".")
+            section = content
+            for each in sections:
+                section = section[each]
+            assert key in section
+            section[key] = value
+        editor.dump(content, self.root / "params.yaml")
+
+    def call(self, *command: str, ephemeral: bool = False) -> Ended:
+        environment = dict(self._environment)
+        if ephemeral:
+            del environment["PREFECT_API_URL"]
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        return Ended(done.returncode, done.stdout)
+
+    def run(self, *arguments: str, ephemeral: bool = False) -> Ended:
+        return self.call(sys.executable, "-m", "flows.retrain", *arguments, ephemeral=ephemeral)
+
+    def kill_when(self, reached: Callable[[Path, str], bool], patience: float = 240) -> str:
+        """Start a run, kill -9 its process (and no other) once `reached(root, output so far)`; returns the output."""
+        log = self.root / "killed.log"
+        with log.open("w") as output:
+            run = subprocess.Popen(
+                [sys.executable, "-m", "flows.retrain"],
+                cwd=self.root,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            end = time.monotonic() + patience
+            try:
+                while not reached(self.root, log.read_text()):
+                    assert run.poll() is None, f"it ended before it could be killed:\n{log.read_text()}"
+                    assert time.monotonic() < end, f"it did not get there:\n{log.read_text()}"
+                    time.sleep(0.002)
+            finally:
+                run.send_signal(signal.SIGKILL)
+                run.wait()
+        return log.read_text()
+
+    def release(self) -> dict:
+        return json.loads((self.root / "reports" / "release.json").read_text())
+
+    def champion(self) -> int | None:
+        """The champion's number, as `pageopt releases` tells it."""
+        listed = self.call("pageopt", "releases").output
+        lines = [line for line in listed.splitlines() if "← champion" in line]
+        return int(lines[0].split()[0]) if lines else None
+
+    def versions(self) -> int:
+        listed = self.call("pageopt", "releases").output
+        return sum(line[:1].isdigit() for line in listed.splitlines())
+
+    def left_over(self) -> list[str]:
+        """Processes that work in this project."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()) == self.root or self.root in Path(process.cwd()).parents:
+                    found.append(" ".join(process.cmdline()))
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+@pytest.fixture(scope="session")
+def prefect_api():
+    """One Prefect server for all runs: each would wait ten seconds for one of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        from prefect.settings import PREFECT_API_URL
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=120):
+            yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory, prefect_api: str) -> Project:
+    root = tmp_path_factory.mktemp("project")
+    for name in (*CODE, *FILES):
+        source, target = REPOSITORY / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run([*git, *arguments], cwd=root, check=True)
+    project = Project(root, prefect_api)
+    assert project.call("pageopt", "configure", "--preset", "small").code == 0
+    project.set_all(TINY)
+    return project

@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pageopt.bench import inputs
+from pageopt.bench.inputs import Size
+from pageopt.errors import ExportError
+from pageopt.release.export import TRACED_CANDIDATES, compare, digest, page_onnx, random_inputs, static_order
+from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
+
+SIZE = Size(modules=20, families=4, slots=3, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
+# torch's exporter itself calls what Python and its own library have deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def _graph(size=SIZE, beam_start=2):
+    model = inputs.model(size, seed=1, spread=4.0)
+    return PageGraph(model, width=3, beam_start=beam_start, objective="purchase"), model.config
+
+
+@pytest.fixture(scope="module", params=["chosen", "hidden"])
+def exported(request, tmp_path_factory):
+    graph, config = _graph(replace(SIZE, history=request.param))
+    proto = page_onnx(graph, config)
+    path = tmp_path_factory.mktemp("graph") / "page.onnx"
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return graph, config, proto, path
+
+
+def test_agrees_with_pytorch_at_sizes_never_exported(exported):
+    graph, config, _, path = exported
+    counts = (1, 2, 3, 5, 11, 20)
+    assert TRACED_CANDIDATES not in counts
+    trial = compare(graph, config, path, 1e-5, counts)
+    assert trial.pages == 32 * len(counts)
+    assert trial.error <= 1e-6
+    assert trial.ties == 0
+
+
+@pytest.mark.parametrize("pages", [1, 2, 17])
+def test_any_number_of_pages(exported, pages):
+    graph, config, _, path = exported
+    page = random_inputs(config, pages, 9, seed=3)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.run(None, {name: value.numpy() for name, value in zip(INPUT_NAMES, page, strict=True)})
+    with torch.inference_mode():
+        expected = graph(*page)
+    assert found[0].dtype == np.int64
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+    np.testing.assert_allclose(found[2], expected[2], atol=1e-6)
+
+
+def test_one_file_with_named_inputs_and_no_trace_of_this_machine(exported):
+    _, _, proto, path = exported
+    assert tuple(each.name for each in proto.graph.input) == INPUT_NAMES
+    assert tuple(each.name for each in proto.graph.output) == OUTPUT_NAMES
+    assert not any(each.external_data for each in proto.graph.initializer)
+    content = path.read_bytes()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_ties_go_to_the_earlier_candidate():
+    model = inputs.model(SIZE, seed=1)
+    model.heads.weight.data.zero_()
+    graph = PageGraph(model, width=3, beam_start=1, objective="click")
+    session = onnxruntime.InferenceSession(
+        page_onnx(graph, model.config).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    page = random_inputs(model.config, 20, 12)
+    found = session.run(None, {name: value.numpy() for name, value in zip(INPUT_NAMES, page, strict=True)})
+    with torch.inference_mode():
+        np.testing.assert_array_equal(found[0], graph(*page)[0])
+
+
+def test_equal_models_give_equal_bytes():
+    contents = [page_onnx(*_graph()).SerializeToString(deterministic=True) for _ in range(2)]
+    assert contents[0] == contents[1]
+
+
+def test_graph_of_another_model_is_refused(exported):
+    _, config, _, path = exported
+    other, _ = _graph(replace(SIZE, history=config.history), beam_start=1)
+    other.heads.bias.data += 0.5
+    with pytest.raises(ExportError, match=r"export\.pass_tolerance"):
+        compare(other, config, path, 1e-5, (5,))
+
+
+def test_broken_nodes_are_found_by_the_checker(monkeypatch):
+    def broken(*_):
+        raise onnx.checker.ValidationError("a node is wrong")
+
+    monkeypatch.setattr(onnx.checker, "check_model", lambda *_, **__: broken())
+    with pytest.raises(ExportError, match="a node is wrong"):
+        page_onnx(*_graph())
+
+
+def test_static_order_is_by_ctr_with_ties_to_the_earlier(tmp_path):
+    pq.write_table(pa.table({"ctr": [0.1, 0.3, 0.1, 0.5, 0.3]}), tmp_path / "modules.parquet")
+    assert static_order(tmp_path / "modules.parquet") == [3, 1, 4, 0, 2]
+
+
+def test_digest_names_content_and_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "y").write_text("1")
+    assert digest(tmp_path / "a" / "x") == digest(tmp_path / "a" / "x")
+    assert digest(tmp_path / "a") != digest(tmp_path / "b")
+    before = digest(tmp_path / "a")
+    (tmp_path / "a" / "x").write_text("2")
+    assert digest(tmp_path / "a") != before
