@@ -1,7 +1,7 @@
 """Training of the page model: Adam over pages held in memory, early stop, checkpoints that resume to the same bits.
 
-Nothing random is left to order or time: the first weights come from the seed, the order of pages from (seed, epoch),
-and there is no dropout. A training killed after any epoch and started again ends with the same weights.
+Nothing random is left to order or time: the first weights come from the seed, the order of pages and what dropout drops
+from (seed, epoch). A training killed after any epoch and started again ends with the same weights.
 """
 
 import hashlib
@@ -146,9 +146,23 @@ class _Run:
     def one_epoch(self, progress: Progress, task: TaskID) -> None:
         epoch = len(self.record.epochs) + 1
         order = torch.from_numpy(np.random.default_rng((self.params.seed, epoch)).permutation(len(self.train)))
+        progress.update(task, description=f"epoch {epoch}/{self.params.epochs}", completed=(epoch - 1) * len(order))
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence((self.params.seed, epoch)).generate_state(1)[0]))
+            mean = self._pass(epoch, order, progress, task) / (len(order) * self.slots_shown)
+        names = self.between.names
+        valid = evaluate(self.model, self.valid)
+        relative = sum(valid[name] / self.record.constant[name] for name in names) / len(names)
+        result = Epoch(epoch, dict(zip(names, mean.tolist(), strict=True)), valid, relative, self.between.factors())
+        self.record.epochs.append(result)
+        if self.record.best is result:
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        progress.update(task, valid=self.record.best.relative)
+
+    def _pass(self, epoch: int, order: Tensor, progress: Progress, task: TaskID) -> Tensor:
+        """Train on all pages once, in `order`; the sums of the losses `[L]`."""
         total = torch.zeros(len(self.between.names), dtype=torch.float64)
         self.model.train()
-        progress.update(task, description=f"epoch {epoch}/{self.params.epochs}", completed=(epoch - 1) * len(order))
         for rows in order.split(self.params.batch_size):
             batch = self.train.take(rows)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.params.bf16):
@@ -165,15 +179,7 @@ class _Run:
             self.optimizer.step()
             total += sums.detach()
             progress.advance(task, len(rows))
-        names = self.between.names
-        mean = total / (len(order) * self.slots_shown)
-        valid = evaluate(self.model, self.valid)
-        relative = sum(valid[name] / self.record.constant[name] for name in names) / len(names)
-        result = Epoch(epoch, dict(zip(names, mean.tolist(), strict=True)), valid, relative, self.between.factors())
-        self.record.epochs.append(result)
-        if self.record.best is result:
-            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
-        progress.update(task, valid=self.record.best.relative)
+        return total
 
     def keep(self, path: Path) -> None:
         """Write all that the next epoch depends on."""

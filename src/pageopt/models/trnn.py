@@ -9,11 +9,16 @@ A page is read top to bottom. The page encoder gives h_x [B, H], from which an L
 takes the family of a module; its output o, which knows the context, all families above and the depth, meets the module
 embedding h_m in a small network:
 
-    logits = heads(relu(u + v) + u ∘ v),   u = W_o · o,   v = W_m · h_m + b
+    evidence = heads(relu(u + v)) + fit,   u = W_o · o,   v = W_m · h_m + b,   fit_q = (A_q · h_x + a)ᵀ (B_q · h_m + b)
 
-u + v is the first layer W · [o ; h_m] of the paper's network, factorised. The product is our addition: whether a module
-fits a context, or what is above it, is a question of both together, which a network learns from sums only after many
-more pages. u is computed once a family and v once a model. In training the shown page is known and one fused LSTM pass
+u + v is the first layer W · [o ; h_m] of the paper's network, factorised: u is computed once a family, v once a model.
+Two things are our addition. `fit` [B, M, Q] is a direct product of context and module: whether the two belong together
+is learned from it with far fewer pages than from sums that pass through the LSTM. And intent and purchase are chained
+to the click, since neither happens without one (the entire-space model of Ma et al. 2018):
+
+    P(purchase) = P(click) · P(purchase | click) = σ(evidence_click) · σ(evidence_purchase)
+
+so that the rare heads learn only what clicks do not tell. In training the shown page is known and one fused LSTM pass
 serves all slots; the search (pageopt.search.graph) takes the same weights step by step.
 """
 
@@ -43,6 +48,8 @@ HEADS = ("click", "intent", "purchase")
 HEAD_OF_LOSS = {"click": 0, "intent": 1, "purchase": 2, "attributed": 2}
 # Where a head has no label to learn from, its logit stays here, and its probability reads as 0.
 UNTRAINED_LOGIT = -30.0
+# Where every click was also bought, the chance of it given a click starts here, not at infinite evidence.
+MOST_GIVEN_CLICK = 0.99
 
 History = Literal["chosen", "hidden"]
 
@@ -53,7 +60,8 @@ class TrnnConfig:
 
     `history` says what the state that goes on to the next slot has seen: "chosen", the families of the modules above;
     "hidden", only how many there were (for logs of single slots, and to measure what the history is worth).
-    `losses` are those that the model was trained with; heads of others answer 0.
+    `losses` are those that the model was trained with; heads of others answer 0. `dropout` is the share of page
+    numerics dropped in training.
     """
 
     cardinalities: tuple[int, ...]
@@ -71,6 +79,12 @@ class TrnnConfig:
     embedding: int
     history: History
     losses: tuple[str, ...]
+    dropout: float
+
+    @property
+    def chained(self) -> bool:
+        """Whether intent and purchase are learned given a click; without click labels each head stands alone."""
+        return "click" in self.losses
 
     @property
     def trained_heads(self) -> tuple[str, ...]:
@@ -136,7 +150,8 @@ class Trnn(nn.Module):
         self.register_buffer("module_tokens", torch.as_tensor(modules.tokens))
 
         self.words = nn.Embedding(config.vocabulary, E, padding_idx=0)
-        # Page encoder: h_x
+        # Page encoder: h_x. Most counters of most users are noise about them; a dropped one reads as its mean.
+        self.drop_numeric = nn.Dropout(config.dropout)
         self.page_fields = FieldEncoder(config.cardinalities, config.numerics, config.texts, E)
         self.page_layers = nn.Sequential(
             nn.Linear(self.page_fields.size, 2 * H), nn.ReLU(), nn.Linear(2 * H, H), nn.Tanh()
@@ -152,9 +167,12 @@ class Trnn(nn.Module):
         self.from_output = nn.Linear(H, H, bias=False)  # W_o: u
         self.from_module = nn.Linear(H, H)  # W_m, b: v
         self.heads = nn.Linear(H, len(HEADS))
+        # The fit of context and module
+        self.fit_of_page = nn.Linear(H, len(HEADS) * E)
+        self.fit_of_module = nn.Linear(H, len(HEADS) * E)
         with torch.no_grad():
             # A forget gate that begins open: what was shown at the top still matters at the bottom.
-            self.lstm.bias_hh_l0[H : 2 * H] += 1
+            self.lstm.all_weights[0][3][H : 2 * H] += 1
 
     @classmethod
     def from_encoder(
@@ -181,6 +199,7 @@ class Trnn(nn.Module):
             embedding=params.embedding,
             history=history,
             losses=tuple(params.losses if losses is None else losses),
+            dropout=params.dropout,
         )
         return cls(config, modules)
 
@@ -190,19 +209,25 @@ class Trnn(nn.Module):
             rate_of = {HEAD_OF_LOSS[loss]: rate for loss, rate in rates.items()}
             for q in range(len(HEADS)):
                 if q in rate_of:
-                    self.heads.bias[q] = float(np.log(rate_of[q]) - np.log1p(-rate_of[q]))
+                    given_click = self.config.chained and q > 0
+                    rate = min(rate_of[q] / rate_of[0], MOST_GIVEN_CLICK) if given_click else rate_of[q]
+                    self.heads.bias[q] = float(np.log(rate) - np.log1p(-rate))
                 else:
                     self.heads.weight[q] = 0
                     self.heads.bias[q] = UNTRAINED_LOGIT
+                    fits = slice(q * self.config.embedding, (q + 1) * self.config.embedding)
+                    self.fit_of_page.weight[fits] = 0
+                    self.fit_of_page.bias[fits] = 0
 
     def encode_page(self, categorical: Tensor, numeric: Tensor, tokens: Tensor) -> Tensor:
         """h_x `[B, H]` of categorical `[B, C]`, numeric `[B, D]`, tokens `[B, X, T]`."""
         return self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))
 
-    def module_part(self) -> Tensor:
-        """v = W_m · h_m + b of every module `[M, H]`: the same for all pages."""
+    def module_parts(self) -> tuple[Tensor, Tensor]:
+        """v `[M, H]` and the module side of the fit `[M, Q·E]` of every module: the same for all pages."""
         features = self.module_fields(self.module_categorical, self.module_numeric, self.module_tokens, self.words)
-        return self.from_module(self.module_layers(torch.cat([self.module_id.weight, features], 1)))
+        h_m = self.module_layers(torch.cat([self.module_id.weight, features], 1))
+        return self.from_module(h_m), self.fit_of_module(h_m)
 
     def forward(self, categorical: Tensor, numeric: Tensor, tokens: Tensor, module: Tensor) -> Tensor:
         """Logits `[B, K, Q]` of the modules shown, `module` `[B, K]`, each given those above it; -1 is an empty slot.
@@ -210,10 +235,12 @@ class Trnn(nn.Module):
         K may be smaller than the configured number of slots. Logits of empty slots mean nothing.
         """
         family = torch.where(module >= 0, self.family_of[module.clamp(min=0)], self.config.families)  # [B, K]
-        h_x = self.encode_page(categorical, numeric, tokens)
+        h_x = self.encode_page(categorical, self.drop_numeric(numeric), tokens)
         o = self._outputs_chosen(h_x, family) if self.config.history == "chosen" else self._outputs_hidden(h_x, family)
-        part = functional.embedding(module.clamp(min=0), self.module_part())  # [B, K, H]
-        return self.heads(meet(self.from_output(o), part))
+        v, fits = (functional.embedding(module.clamp(min=0), part) for part in self.module_parts())  # [B, K, …]
+        fit = fit_of(self.fit_of_page(h_x).unsqueeze(1), fits)
+        evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
+        return chain(evidence) if self.config.chained else evidence
 
     def _outputs_chosen(self, h_x: Tensor, family: Tensor) -> Tensor:
         """o `[B, K, H]`, the state going on with the families of the page itself."""
@@ -240,9 +267,20 @@ class Trnn(nn.Module):
         (folder / "model.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
 
 
-def meet(u: Tensor, v: Tensor) -> Tensor:
-    """Hidden layer of the second stage, of a family part u = W_o · o and a module part v = W_m · h_m + b."""
-    return torch.relu(u + v) + u * v
+def fit_of(page: Tensor, module: Tensor) -> Tensor:
+    """How well pages and modules belong together, `[B, J, Q]`, of their sides `[B, 1, Q·E]` and `[B, J, Q·E]`."""
+    return (page * module).unflatten(-1, (len(HEADS), -1)).sum(-1)
+
+
+def chain(evidence: Tensor) -> Tensor:
+    """Logits of click, intent and purchase `[…, Q]` of evidence `[…, Q]`: that of the click, and of both given one.
+
+    The logit of σ(a)·σ(b) is −log(e^−a + e^−b + e^(−a−b)), which keeps the digits of small probabilities.
+    """
+    a, b = evidence[..., :1], evidence[..., 1:]
+    least = torch.minimum(torch.minimum(a, b), a + b)
+    total = torch.exp(least - a) + torch.exp(least - b) + torch.exp(least - a - b)
+    return torch.cat([a, least - torch.log(total)], -1)
 
 
 _CONFIG = TypeAdapter(TrnnConfig)

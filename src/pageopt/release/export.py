@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -203,11 +204,13 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter logs a line for every package it could have used."""
+    """The exporter logs each package it could have used, and warns of each input that shares the name of an axis."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+            yield
     finally:
         logger.setLevel(before)
