@@ -61,8 +61,8 @@ def test_applying_keeps_comments_and_says_what_changed(params):
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
-        ("batch_size: 1024", "batch_size: -3", ["train.batch_size", "-3"]),
-        ("batch_size: 1024", "batch_sise: 1024", ["train.batch_sise", "train.batch_size"]),
+        ("batch_size: 512", "batch_size: -3", ["train.batch_size", "-3"]),
+        ("batch_size: 512", "batch_sise: 512", ["train.batch_sise", "train.batch_size"]),
         ("train: 0.6", "train: 0.9", ["prepare.split", "sum to 1"]),
         ("random: 0.7", "random: 0.9", ["collect.simulator", "sum to 1"]),
         ("objective: purchase", "objective: money", ["search.objective", "money"]),

@@ -173,6 +173,7 @@ class TrainParams(Section):
     weight_decay: float = Field(ge=0)
     width: int = Field(gt=0, description="size of the LSTM state and of the hidden layers")
     embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
+    dropout: float = Field(ge=0, lt=1, description="share of page numerics dropped while training")
     bf16: bool
     losses: tuple[Literal["click", "intent", "purchase", "attributed"], ...]
     loss_weights: Literal["learned", "equal"]

@@ -22,6 +22,7 @@ PARAMS = TrainParams(
     learning_rate=0.005,
     weight_decay=0,
     width=16,
+    dropout=0.3,
     embedding=8,
     bf16=False,
     losses=("click",),

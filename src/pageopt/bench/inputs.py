@@ -47,6 +47,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> Trnn:
         embedding=size.embedding,
         history=size.history,
         losses=size.losses,
+        dropout=0.3,
     )
     family = random.permutation(np.arange(size.modules) % size.families).astype(np.int64)
     table = ModuleTable(

@@ -8,9 +8,10 @@ Shapes:
     B pages   N candidates   K slots   W beams   F families   H width   M modules   Q heads
     S families a step looks at: F, and the unknown one where the history is hidden
 
-What repeats is computed once: W_m · h_m + b of all modules and W_ih · emb(f) of all families when the graph is made,
-the LSTM step and W_o · o once a family and beam. A beam is scored by g = −Σ log(1 − P) = Σ softplus(logit), which ranks
-pages as φ = 1 − e^(−g) does and does not lose the digits of small probabilities.
+What repeats is computed once: what depends on the module alone and W_ih · emb(f) of all families when the graph is
+made, the fit of page and module once a page, the LSTM step and W_o · o once a family and beam. A beam is scored by
+g = −Σ log(1 − P) = Σ softplus(logit), which ranks pages as φ = 1 − e^(−g) does and does not lose the digits of small
+probabilities.
 """
 
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.trnn import HEADS, Trnn, meet
+from pageopt.models.trnn import HEADS, Trnn, chain, fit_of
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")
@@ -36,6 +37,7 @@ class PageGraph(nn.Module):
     """
 
     part_of_module: Tensor
+    fit_of_module: Tensor
     family_of_module: Tensor
     gates_of_family: Tensor
     recurrent: Tensor
@@ -56,12 +58,15 @@ class PageGraph(nn.Module):
         self.beam_start = beam_start
         self.objective = HEADS.index(objective)
         self.hidden = model.config.history == "hidden"
+        self.chained = model.config.chained
         self.page_fields, self.page_layers, self.words = model.page_fields, model.page_layers, model.words
-        self.heads = model.heads
+        self.heads, self.fit_of_page = model.heads, model.fit_of_page
         w_ih, w_hh, b_ih, b_hh = (value.detach() for value in model.lstm.all_weights[0])
         with torch.no_grad():
             seen = model.family.weight[: self.families + int(self.hidden)]
-            self.register_buffer("part_of_module", model.module_part())  # [M, H]
+            part, fit = model.module_parts()
+            self.register_buffer("part_of_module", part)  # v [M, H]
+            self.register_buffer("fit_of_module", fit)  # [M, Q·E]
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
             self.register_buffer("gates_of_family", seen @ w_ih.T + b_ih + b_hh)  # [S, 4H]
         self.register_buffer("recurrent", w_hh.T.contiguous())  # [H, 4H]
@@ -95,6 +100,7 @@ class PageGraph(nn.Module):
         gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, W, N], W = 1
 
         h = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words)).unsqueeze(1)  # [B, W, H]
+        fit = fit_of(self.fit_of_page(h), _rows(self.fit_of_module, candidates)).unsqueeze(1)  # [B, 1, N, Q]
         c = torch.zeros_like(h)
         g = torch.zeros_like(h[..., 0])  # [B, W]
         above = torch.full_like(page, -1)  # [B, W] family of the module above
@@ -105,7 +111,9 @@ class PageGraph(nn.Module):
             h_all, c_all = self._lstm(h, c)  # [B, W, S, H]
             output = h_all[:, :, : self.families] @ self.output  # W_o · o  [B, W, F, H]
             row = beam.unsqueeze(-1) * self.families + family  # [B, W, N] rows of [B·W·F]
-            logits = self.heads(meet(_rows(output.flatten(0, 2), row), part))  # [B, W, N, Q]
+            hidden = torch.relu(_rows(output.flatten(0, 2), row) + part)  # [B, W, N, H]
+            evidence = self.heads(hidden) + fit  # [B, W, N, Q]
+            logits = chain(evidence) if self.chained else evidence
 
             total = (
                 functional.softplus(logits[..., self.objective]) + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
