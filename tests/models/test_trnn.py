@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.errors import TrainingError
-from pageopt.models.trnn import HEADS, Trnn, load_trnn
+from pageopt.models.trnn import HEAD_OF_LOSS, HEADS, Trnn, load_trnn
 
 SIZE = Size(modules=15, families=4, slots=5, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
 
@@ -48,7 +48,7 @@ def _by_formula(model, page, modules):
         return _sigmoid(o) * np.tanh(c), c
 
     x = fields("page", *(value[0].numpy() for value in page))
-    h = np.tanh(linear("page_layers.2", np.maximum(linear("page_layers.0", x), 0)))
+    h = h_x = np.tanh(linear("page_layers.2", np.maximum(linear("page_layers.0", x), 0)))
     c = np.zeros_like(h)
     result = []
     for module in modules:
@@ -64,9 +64,10 @@ def _by_formula(model, page, modules):
         )
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
         sums = joined @ np.concatenate([o, h_m]) + w["from_module.bias"]
-        products = linear("from_output", o) * linear("from_module", h_m)
-        hidden = np.maximum(sums, 0) + products
-        result.append(linear("heads", hidden))
+        fit = (linear("fit_of_page", h_x) * linear("fit_of_module", h_m)).reshape(len(HEADS), -1).sum(1)
+        evidence = linear("heads", np.maximum(sums, 0)) + fit
+        chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
+        result.append(np.log(chance) - np.log1p(-chance))
         h, c = (o, c_next) if model.config.history == "chosen" else cell(w["family.weight"][-1], h, c)
     return np.array(result)
 
@@ -122,15 +123,31 @@ def test_only_families_above_matter_and_only_if_chosen():
         assert (not torch.equal(first, third)) == sees
 
 
-def test_heads_start_at_the_rates_and_untrained_ones_at_zero():
-    model = inputs.model(replace(SIZE, losses=("click",)))
-    model.start_from({"click": 0.2})
+@pytest.mark.parametrize(
+    "rates",
+    [
+        {"click": 0.2},
+        {"click": 0.2, "attributed": 0.03},
+        {"click": 0.2, "intent": 0.05, "purchase": 0.01},
+        {"intent": 0.3, "attributed": 0.1},  # without clicks each head stands alone
+    ],
+)
+def test_heads_start_at_the_rates_and_untrained_ones_at_zero(rates):
+    model = inputs.model(replace(SIZE, losses=tuple(rates)))
+    model.start_from(rates)
+    shown = torch.from_numpy(inputs.shown(SIZE, 1))
     with torch.inference_mode():
-        model.heads.weight.zero_()
-        probability = torch.sigmoid(model(*_tensors(SIZE, 1), torch.from_numpy(inputs.shown(SIZE, 1))))
-    np.testing.assert_allclose(probability[0, :, 0], 0.2, rtol=1e-6)
-    assert probability[..., 1:].max() < 1e-12
-    assert model.config.trained_heads == ("click",)
+        untrained = torch.sigmoid(model(*_tensors(SIZE, 1), shown))
+        for layer in (model.heads.weight, model.fit_of_page.weight, model.fit_of_page.bias):
+            layer.zero_()
+        start = torch.sigmoid(model(*_tensors(SIZE, 1), shown))
+    for q, head in enumerate(HEADS):
+        rate = next((rates[loss] for loss, of in HEAD_OF_LOSS.items() if of == q and loss in rates), None)
+        assert (head in model.config.trained_heads) == (rate is not None)
+        if rate is None:
+            assert untrained[..., q].max() < 1e-12
+        else:
+            np.testing.assert_allclose(start[0, :, q], rate, rtol=1e-5)
 
 
 def test_saved_and_loaded_model_is_the_same(tmp_path):

@@ -54,12 +54,12 @@ def test_graph_decides_as_the_reference(history, search):
     random = np.random.default_rng(5)
     pages = 0
     for count in (1, 2, 3, 9, 30):
-        encoded = inputs.pages(SIZE, 12, count)
-        candidates = random.random((12, SIZE.modules)).argsort(1)[:, :count]
-        candidates = np.where(random.random((12, count)) < 0.8, candidates, -1)
-        slots = random.integers(1, SIZE.slots + 3, 12)
+        encoded = inputs.pages(SIZE, 8, count)
+        candidates = random.random((8, SIZE.modules)).argsort(1)[:, :count]
+        candidates = np.where(random.random((8, count)) < 0.8, candidates, -1)
+        slots = random.integers(1, SIZE.slots + 3, 8)
         decision = decide(graph, encoded, candidates, slots, batch=5)
-        for row in range(12):
+        for row in range(8):
             offered = candidates[row][candidates[row] >= 0]
             modules, page = _expected(model, encoded, row, offered, min(slots[row], SIZE.slots), search)
             filled = len(modules)
@@ -67,7 +67,7 @@ def test_graph_decides_as_the_reference(history, search):
             assert decision.score[row] == pytest.approx(page.score, abs=1e-5)
             assert not decision.probabilities[row, filled:].any()
             pages += filled > 1
-    assert pages > 30
+    assert pages > 15
 
 
 def test_probabilities_are_those_of_the_training_pass():
@@ -88,6 +88,8 @@ def test_ties_go_to_the_better_beam_and_the_earlier_candidate(beam_start):
     """All candidates are equally likely, exactly: order and families alone decide."""
     model = inputs.model(SIZE, seed=2)
     model.heads.weight.data.zero_()
+    model.fit_of_page.weight.data.zero_()
+    model.fit_of_page.bias.data.zero_()
     search = {"width": 3, "beam_start": beam_start, "objective": "purchase"}
     encoded = inputs.pages(SIZE, 20)
     candidates = np.random.default_rng(0).random((20, SIZE.modules)).argsort(1)[:, :9]
