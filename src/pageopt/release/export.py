@@ -204,13 +204,15 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter logs each package it could have used, and warns of each input that shares the name of an axis."""
+    """Silence what the exporter says of itself: packages it could use, axes that share a name, its own old calls."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         logger.setLevel(before)

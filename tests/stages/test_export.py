@@ -1,0 +1,121 @@
+"""Stage export on a model and prepared files that are written here."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+from pageopt.config import TrainParams, load
+from pageopt.errors import ConfigError, ExportError
+from pageopt.features.counters import CounterLayout
+from pageopt.features.encoder import Encoder
+from pageopt.features.fields import Field
+from pageopt.features.snapshot import write_snapshot
+from pageopt.models.training import seeded
+from pageopt.models.trnn import Trnn, load_trnn
+from pageopt.release.export import first_load
+from pageopt.search.graph import PageGraph, decide
+from pageopt.serving.engine import PageEngine
+from pageopt.stages import export
+from pageopt.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = ("a", "b", "c")
+MODULES = {"module_id": [f"m{n:02}" for n in range(9)], "family": [FAMILIES[n % 3] for n in range(9)]}
+PAGES = {"platform": ["app", "web"] * 10, "hero_title": ["red shoe", None] * 10, "hero_price": [5.0, 80.0] * 10}
+FIELDS = (
+    Field("platform", "categorical", "page"),
+    Field("hero_title", "text", "item"),
+    Field("hero_price", "numeric", "item"),
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("project"))
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["train"].update({"width": 8, "embedding": 4})
+    params["search"].update({"width": 2, "beam_start": 2, "objective": "purchase"})
+    with workspace.params.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    prepared = workspace.prepared
+    encoder = Encoder.fit(
+        FIELDS,
+        PAGES,
+        (Field("family", "categorical", "module"),),
+        MODULES,
+        slots=3,
+        min_count=1,
+        title_tokens=4,
+        vocabulary=10,
+    )
+    encoder.save(prepared / "encoder")
+    pq.write_table(pa.table({**MODULES, "ctr": np.linspace(0.1, 0.5, 9)}), prepared / "modules.parquet")
+    layout = CounterLayout((24.0,), ("click",), ("click",), FAMILIES, ("shoes",))
+    write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
+    settings = load(workspace.params, TrainParams)
+    model = seeded(lambda: Trnn.from_encoder(encoder, settings, "chosen", ("click", "purchase")), 1)
+    model.start_from({"click": 0.1, "purchase": 0.02})
+    model.save(workspace.model)
+    export.run(workspace)
+    return workspace
+
+
+def test_bundle_is_what_serving_reads(workspace):
+    assert {path.name for path in workspace.bundle.iterdir()} == {"page.onnx", "encoder", "users.sqlite", "bundle.json"}
+    facts = json.loads((workspace.bundle / "bundle.json").read_text(encoding="utf-8"))
+    assert (facts["slots"], facts["width"], facts["beam_start"], facts["objective"]) == (3, 2, 2, "purchase")
+    assert facts["static_page"] == list(range(8, -1, -1))
+    assert facts["trained_heads"] == ["click", "purchase"]
+    engine = PageEngine(workspace.bundle)
+    encoder = Encoder.load(workspace.prepared / "encoder")
+    candidates = np.array([[4, 2, 8, -1], [0, 3, 6, 1]])
+    fields = {name: values[:2] for name, values in PAGES.items()}
+    served = engine.rank_batch(fields, candidates)
+    graph = PageGraph(load_trnn(workspace.model), width=2, beam_start=2, objective="purchase")
+    expected = decide(graph, encoder.encode(fields), candidates)
+    np.testing.assert_array_equal(served.modules, expected.module)
+    np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)
+    assert not served.probabilities[..., 1].any()  # nothing taught the model about intent
+
+
+def test_exporting_again_gives_the_same_bytes(workspace):
+    files = [path for path in sorted(workspace.bundle.rglob("*")) if path.is_file()]
+    before = [path.read_bytes() for path in files]
+    (workspace.bundle / "left-over").touch()
+    export.run(workspace)
+    assert [path.read_bytes() for path in files] == before
+    assert not (workspace.bundle / "left-over").exists()
+
+
+def test_broken_bundle_fails_at_first_load(workspace, tmp_path):
+    broken = shutil.copytree(workspace.bundle, tmp_path / "bundle")
+    (broken / "page.onnx").write_bytes(b"\x08\x0anonsense")
+    with pytest.raises(ExportError, match=r"exit code 1 and said: .*page\.onnx"):
+        first_load(broken)
+
+
+def _elsewhere(workspace, folder) -> Workspace:
+    shutil.copytree(workspace.root, folder)
+    return Workspace(folder)
+
+
+def test_model_of_other_modules_is_refused(workspace, tmp_path):
+    other = _elsewhere(workspace, tmp_path / "other")
+    pq.write_table(pa.table({"ctr": [0.1, 0.2]}), other.prepared / "modules.parquet")
+    with pytest.raises(ExportError, match="trained on other data"):
+        export.run(other)
+
+
+def test_objective_without_labels_is_refused(workspace, tmp_path):
+    other = _elsewhere(workspace, tmp_path / "other")
+    text = other.params.read_text(encoding="utf-8")
+    other.params.write_text(text.replace("objective: purchase", "objective: intent"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"search\.objective"):
+        export.run(other)
