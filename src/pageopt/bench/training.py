@@ -93,6 +93,7 @@ def _products(config: TrnnConfig, batch: int, kind: torch.dtype) -> Callable[[],
     shapes += [(config.modules, module, H), (config.modules, H, H), (config.modules, H, H)]  # module network, W_m
     shapes += [(batch * K, E, 4 * H), *[(batch, H, 4 * H)] * K]  # LSTM: inputs at once, state slot by slot
     shapes += [(batch * K, H, H), (batch * K, H, 3)]  # W_o, heads
+    shapes += [(batch, H, 3 * E), (config.modules, H, 3 * E)]  # the fit of page and module
     factors = [(torch.randn(n, k, dtype=kind), torch.randn(k, m, dtype=kind)) for n, k, m in shapes]
 
     def run() -> None:
