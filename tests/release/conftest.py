@@ -62,7 +62,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4, s
     write_snapshot(prepared / "users.sqlite", [UserRow("u1", known, {})], layout, reference_us=0, declared=[])
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, len(modules))}), prepared / "modules.parquet")
     torch.manual_seed(seed)
-    sizes = TrainParams.model_construct(width=8, embedding=4, losses=("click", "intent", "purchase"))
+    sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
     model = Trnn.from_encoder(encoder, sizes, history="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
