@@ -313,6 +313,9 @@ def main(arguments: list[str] | None = None) -> int:
     except PageoptError as error:
         print(f"pageopt: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("pageopt: interrupted; the champion is as before. Go on with: make run", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def end(workspace: Workspace, state: State, seconds: float) -> int:
     if message.startswith("Nothing changed"):
         style = "bold green" if state.type == StateType.COMPLETED else "bold red"
         _console.print(f"\n{message}.", style=style, markup=False)
+        _console.print(f"total {seconds:.1f} s")
     else:
         _console.print()
         _console.print(_gates(release))
@@ -80,5 +81,5 @@ def end(workspace: Workspace, state: State, seconds: float) -> int:
     _console.print("Report: reports/release.html (figures: reports/release.json, reports/evaluation.json)")
     if state.name == "Rejected":
         return Rejected.exit_code
-    _console.print(f"Serve it: make serve        ({seconds:.0f} s)")
+    _console.print("Serve it: make serve")
     return 0

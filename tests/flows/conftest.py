@@ -24,6 +24,7 @@ FILES = ("dvc.yaml", "params.yaml", "bentofile.yaml", "serving.lock", "pyproject
 TINY = {
     "collect.simulator.pages": 6000,
     "train.epochs": 2,
+    "release.model_name": "page-optimizer",
     "evaluate.bootstrap": 100,
     "evaluate.reward_model.rounds": 20,
     "simulate_pages.pages": 120,

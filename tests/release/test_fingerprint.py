@@ -20,7 +20,7 @@ stages:
     - {path: reports/train.json, hash: md5, md5: bbb, size: 7}
     - {path: models/trnn, hash: md5, md5: ccc.dir, size: 50, nfiles: 2}
 """
-PARAMS = "gates: {data: {min_pages: 1}}\nsearch: {width: 3}\nrelease: {preset: demo}\ntrain: {epochs: 3}\n"
+PARAMS = "gates: {data: {min_pages: 1}}\nsearch: {width: 3}\nrelease: {preset: demo, model_name: page-optimizer}\ntrain: {epochs: 3}\n"
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_no_lock_says_what_to_do(tmp_path: Path):
         ("params.yaml", "min_pages: 1", "min_pages: 2", True),
         ("params.yaml", "width: 3", "width: 1", True),
         ("params.yaml", "preset: demo", "preset: paper", False),
+        ("params.yaml", "model_name: page-optimizer", "model_name: another", True),
     ],
 )
 def test_what_changes_a_fingerprint(workspace: Workspace, file: str, old: str, new: str, changes: bool):

@@ -68,6 +68,7 @@ def fingerprint(workspace: Workspace) -> str:
         "data": {v.path: v.md5 for v in data_versions(workspace.root) if not v.path.startswith(_NOT_EVIDENCE)},
         "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _code(workspace.root)},
         "params": {name: params.get(name) for name in _PARAMS},
+        "model": params.get("release", {}).get("model_name"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
