@@ -2,20 +2,61 @@
 
     python -m flows.schedule --cron "0 4 * * *"      every night at four, UTC
 
-Runs and their logs are kept by a Prefect server; start one and name it, and they can be watched in its UI:
-
-    prefect server start
-    PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.schedule --cron "0 4 * * *"
-
-For fresh logs only, set gates.data.max_age_days in params.yaml: a run on old logs is then rejected, and says so.
+It starts a Prefect server on this machine (http://127.0.0.1:4200, where runs and their logs can be watched), unless
+PREFECT_API_URL names one. For fresh logs only, set gates.data.max_age_days in params.yaml: a run on old logs is then
+rejected, and says so.
 """
 
 import argparse
+import contextlib
+import os
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
-from flows.retrain import retrain
-from pageopt.errors import PageoptError
+import httpx
+
+from pageopt.errors import PageoptError, ReleaseError
 from pageopt.workspace import Workspace
+
+_HOST, _PORT = "127.0.0.1", "4200"
+_API = "PREFECT_API_URL"
+_READY_SECONDS = 120
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[None]:
+    """A Prefect server while the block runs: the one that flows start for themselves does not keep schedules."""
+    if os.environ.get(_API):
+        yield
+        return
+    url = f"http://{_HOST}:{_PORT}/api"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", _PORT],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + _READY_SECONDS
+        while not _healthy(url):
+            if process.poll() is not None or time.monotonic() > end:
+                raise ReleaseError(
+                    f"Prefect's server did not start on port {_PORT}. If one runs there, name it: {_API}={url}"
+                )
+            time.sleep(0.5)
+        os.environ[_API] = url
+        print(f"Runs can be watched on http://{_HOST}:{_PORT}", flush=True)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,11 +68,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = str(Workspace.find().root)
+        with _server():
+            from flows.retrain import retrain  # Prefect reads which server to use when it is imported
+
+            # One at a time: a second run would only be told that the project is locked.
+            retrain.serve(
+                name="retrain", cron=options.cron, parameters={"root": root}, limit=1, print_starting_message=False
+            )
     except PageoptError as error:
         print(f"pageopt: {error}", file=sys.stderr)
         return error.exit_code
-    # One at a time: a second run would only be told that the project is locked.
-    retrain.serve(name="retrain", cron=options.cron, parameters={"root": root}, limit=1)
     return 0
 
 

@@ -25,7 +25,10 @@ def workspace_at(folder: Path) -> Workspace:
     params["collect"]["source"] = "simulator"
     shop = {"pages": 2500, "users": 300, "items": 200, "modules": 24, "families": 6, "slots": 5, "available": 10}
     params["collect"]["simulator"].update(shop, propensity_samples=100)
-    params["prepare"].update(threads=1, memory_limit="512MB")
+    split = {"train": 0.7, "valid": 0.1, "test": 0.2}
+    traffic = {"random": 0.4, "thompson": 0.4, "production": 0.2}
+    params["collect"]["simulator"].update(traffic=traffic)
+    params["prepare"].update(threads=1, memory_limit="512MB", split=split)
     with (folder / "params.yaml").open("w") as file:
         yaml.dump(params, file)
     (folder / "dvc.yaml").touch()

@@ -113,18 +113,16 @@ class PageGraph(nn.Module):
             row = beam.unsqueeze(-1) * self.families + family  # [B, W, N] rows of [B·W·F]
             hidden = torch.relu(_rows(output.flatten(0, 2), row) + part)  # [B, W, N, H]
             evidence = self.heads(hidden) + fit  # [B, W, N, Q]
-            logits = chain(evidence) if self.chained else evidence
 
-            total = (
-                functional.softplus(logits[..., self.objective]) + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
-            )
+            gain = functional.softplus(self._sought(evidence))  # −log(1 − P)
+            total = gain + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
             apart = torch.where(family == above.unsqueeze(-1), -torch.inf, total)
             total = torch.where(apart.amax(-1, keepdim=True) == -torch.inf, total, apart)  # the rule, or its lifting
             g, chosen = _largest(total, self.width if slot >= self.beam_start else 1)
             parent = sum(((chosen >= w * N).long() for w in range(1, W)), torch.zeros_like(chosen))  # [B, W]
             choice = torch.clamp(chosen - parent * N, max=N - 1)
-            probability = torch.sigmoid(_rows(logits.flatten(0, 2), page * (W * N) + choice + parent * N))
-            steps.append(_Step(g, parent, choice, probability))
+            taken = _rows(evidence.flatten(0, 2), page * (W * N) + choice + parent * N)  # [B, W, Q]
+            steps.append(_Step(g, parent, choice, taken))
             if slot == self.slots:
                 break
             beam = page * W + parent
@@ -132,7 +130,15 @@ class PageGraph(nn.Module):
             state = beam * h_all.shape[2] + (self.families if self.hidden else above)
             h, c = _rows(h_all.flatten(0, 2), state), _rows(c_all.flatten(0, 2), state)
             gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, _rows(gone.flatten(0, 1), beam))
-        return _best_path(page, going_on, steps)
+        choice, evidence, score = _best_path(page, steps)
+        probability = torch.sigmoid(chain(evidence) if self.chained else evidence)
+        return torch.where(going_on, choice, -1), probability * going_on.unsqueeze(-1), score
+
+    def _sought(self, evidence: Tensor) -> Tensor:
+        """Logit of the objective `[B, W, N]`, of evidence `[B, W, N, Q]`: of all candidates, so no other head's."""
+        if self.chained and self.objective > 0:
+            return chain(evidence[..., :: self.objective])[..., 1]  # the click's evidence and the objective's
+        return evidence[..., self.objective]
 
     def _lstm(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step of each beam `[B, W, H]` into each family: `[B, W, S, H]` twice."""
@@ -144,13 +150,13 @@ class PageGraph(nn.Module):
 
 class _Step(NamedTuple):
     """The beams after one slot, best first: g, the beam each came from, the candidate it took `[B, W]`, and its
-    probabilities `[B, W, Q]`. After the page's end g is −∞ and each beam comes from the first.
+    evidence `[B, W, Q]`. After the page's end g is −∞ and each beam comes from the first.
     """
 
     g: Tensor
     parent: Tensor
     choice: Tensor
-    probability: Tensor
+    evidence: Tensor
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
@@ -175,19 +181,17 @@ def _largest(total: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     return value[:, :keep], place[:, :keep]
 
 
-def _best_path(page: Tensor, going_on: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs of `PageGraph.forward`: the path that ends in the first beam."""
-    choices, probabilities = [], []
+def _best_path(page: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor]:
+    """The path that ends in the first beam: candidates `[B, K]`, evidence `[B, K, Q]`, score `[B]`."""
+    choices, evidence = [], []
     beam = torch.zeros_like(page)  # [B, 1]
     for step in reversed(steps):
         choices.append(step.choice.gather(1, beam))
-        probabilities.append(_rows(step.probability.flatten(0, 1), page * step.parent.shape[1] + beam))
+        evidence.append(_rows(step.evidence.flatten(0, 1), page * step.parent.shape[1] + beam))
         beam = step.parent.gather(1, beam)
-    chosen = torch.where(going_on, torch.cat(choices[::-1], 1), -1)
-    probability = torch.cat(probabilities[::-1], 1) * going_on.unsqueeze(-1)
     # g never falls from slot to slot, and is −∞ after the end: its largest value is that of the whole page.
     g = torch.cat([step.g[:, :1] for step in steps], 1).amax(1).clamp(min=0)
-    return chosen, probability, 1 - torch.exp(-g)
+    return torch.cat(choices[::-1], 1), torch.cat(evidence[::-1], 1), 1 - torch.exp(-g)
 
 
 class Decision(NamedTuple):
