@@ -31,8 +31,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (a minute or two, once)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@UV_FIND_LINKS="$(find_links)" uv pip install --quiet --python $(VENV)/bin/python -r requirements.lock
-	@uv pip install --quiet --python $(VENV)/bin/python --no-deps -e .
+	@UV_FIND_LINKS="$(find_links)" uv pip install --quiet --system-certs --python $(VENV)/bin/python -r requirements.lock
+	@uv pip install --quiet --system-certs --python $(VENV)/bin/python --no-deps -e .
 	@touch $@
 
 configure: $(READY)
