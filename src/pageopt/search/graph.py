@@ -209,11 +209,12 @@ def decide(
     encoded: EncodedPages,
     candidates: NDArray[np.int64],
     slots: NDArray[np.int64] | None = None,
-    batch: int = 256,
+    batch: int = 64,
 ) -> Decision:
     """Run `graph` eagerly over P encoded pages with candidates `[P, N]`, module indexes padded with -1.
 
-    `slots` `[P]` (default: all) limits the length of each page. Raises ConfigError for an unknown module index.
+    `slots` `[P]` (default: all) limits the length of each page. `batch` pages at a time: what they hold between layers
+    should fit the processor's cache. Raises ConfigError for an unknown module index.
     """
     P, K = len(candidates), graph.slots
     known = len(graph.family_of_module)
