@@ -18,7 +18,7 @@ MODULES = tuple(f"m{number}" for number in range(9))
 Maker = Callable[..., Workspace]
 
 
-def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4, seed: int = 1) -> Workspace:
+def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -> Workspace:
     import torch
 
     from pageopt.config import SearchParams, TrainParams
@@ -61,7 +61,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4, s
     known.add("click", 0, family=families[0], category="shoes")
     write_snapshot(prepared / "users.sqlite", [UserRow("u1", known, {})], layout, reference_us=0, declared=[])
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, len(modules))}), prepared / "modules.parquet")
-    torch.manual_seed(seed)
+    torch.manual_seed(slots)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
     model = Trnn.from_encoder(encoder, sizes, history="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
@@ -107,10 +107,10 @@ def maker(tmp_path_factory) -> Maker:
     """Makes projects; equal ones are made once and must not be changed."""
     made: dict[tuple, Workspace] = {}
 
-    def make(modules: Sequence[str] = MODULES, slots: int = 4, seed: int = 1) -> Workspace:
-        key = (tuple(modules), slots, seed)
+    def make(modules: Sequence[str] = MODULES, slots: int = 4) -> Workspace:
+        key = (tuple(modules), slots)
         if key not in made:
-            made[key] = make_project(tmp_path_factory.mktemp("project"), modules, slots, seed)
+            made[key] = make_project(tmp_path_factory.mktemp("project"), modules, slots)
         return made[key]
 
     return make

@@ -20,7 +20,12 @@ stages:
     - {path: reports/train.json, hash: md5, md5: bbb, size: 7}
     - {path: models/trnn, hash: md5, md5: ccc.dir, size: 50, nfiles: 2}
 """
-PARAMS = "gates: {data: {min_pages: 1}}\nsearch: {width: 3}\nrelease: {preset: demo, model_name: page-optimizer}\ntrain: {epochs: 3}\n"
+PARAMS = """
+gates: {data: {min_pages: 1}}
+search: {width: 3}
+release: {preset: demo, model_name: page-optimizer}
+train: {epochs: 3}
+"""
 
 
 @pytest.fixture
