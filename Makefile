@@ -2,7 +2,7 @@
 # make serve   serve the promoted Bento on port 3000
 # make test    set up what is missing, then lint, types and tests
 # make bench   measure, and write reports/bench.json                   PRESET=paper adds the long figures
-# make lock    resolve the dependencies of pyproject.toml and serving.in anew
+# make lock    bring the locks in line with pyproject.toml and serving.in
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
