@@ -17,14 +17,15 @@ PARAMS = EvaluateParams(
 )
 
 
-def policy(click: float, purchase: float, seed: int = 1, noise: float = 0.1) -> PolicyValue:
-    """A policy whose DR contributions are known: q̂ with noise, no weight on the log."""
+def policy(click: float, purchase: float, seed: int = 1, noise: float = 0.1, matched: int = 50) -> PolicyValue:
+    """A policy whose DR contributions are known: q̂ with noise; the rewards it matches are what q̂ said."""
     rng = np.random.default_rng(seed)
     nothing = np.zeros((PAGES, 1))
+    rewarded = (np.arange(PAGES) < matched).astype(float)[:, None]
 
     def terms(mean: float) -> Terms:
         contribution = np.full((PAGES, 1), mean) + noise * mean * rng.standard_normal((PAGES, 1))
-        return Terms(nothing, nothing, nothing, contribution)
+        return Terms(rewarded, rewarded, rewarded, contribution)
 
     weights = Weights(nothing, nothing, nothing + 1)
     return PolicyValue(np.arange(PAGES), np.arange(PAGES), weights, terms(click), terms(purchase), False)
@@ -74,3 +75,18 @@ def test_a_baseline_that_is_not_above_zero_decides_nothing():
     assert not found.passed
     assert "the static page itself is not clearly above zero on 4,000 test pages" in found.why
     assert found.checks[1].passed
+
+
+@pytest.mark.parametrize(("matched", "enough"), [(0, False), (9, False), (10, True)])
+def test_a_handful_of_rewards_is_no_evidence_whatever_the_interval_says(matched, enough):
+    found = verdict(policy(0.10, 0.02, matched=matched), policy(0.08, 0.01, seed=2), {"CTR": 0.0})
+    assert found.passed == enough
+    assert ("not enough evidence" in found.why) != enough
+    if not enough:
+        assert f"only {matched} rewards on 4,000 test pages" in found.why
+
+
+def test_too_few_rewards_say_how_many_pages_a_change_of_a_tenth_takes():
+    """2 r / (p · (0.1 r)²) · (1.96 + 0.84)², here with r = 9 / 4000 and p = 1: 698,000."""
+    found = verdict(policy(0.10, 0.02, matched=9), policy(0.08, 0.01, seed=2), {"CTR": 0.0})
+    assert "a change of 10% takes about 700,000 test pages to see" in found.why

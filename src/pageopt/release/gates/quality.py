@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pageopt.config import EvaluateParams
-from pageopt.evaluation.compare import PolicyValue, compare
+from pageopt.evaluation.compare import PolicyValue, Terms, compare
 from pageopt.evaluation.estimate import Estimate, UserBootstrap
-from pageopt.evaluation.power import pages_needed, variance_by_unit
+from pageopt.evaluation.power import ENOUGH_EVENTS, SHOWN_LIFT, pages_needed, planned_variance, variance_by_unit
 from pageopt.release.verdict import Check, Verdict
 
 
@@ -59,6 +61,12 @@ def comparisons(
             why = f"not enough evidence: {than} itself is not clearly above zero on {len(first):,} test pages"
             rows.append(Comparison(name, None, limit, len(first), why_not=why, counts_against=limit is not None))
             continue
+        terms = [(policy.click if measure == "CTR" else policy.purchase) for policy in (candidate, other)]
+        least = min(terms, key=lambda each: each.matched)
+        if least.matched < ENOUGH_EVENTS:
+            why = _too_few(least, len(first), params.confidence)
+            rows.append(Comparison(name, None, limit, len(first), why_not=why, counts_against=limit is not None))
+            continue
         needed = None
         if limit is not None:
             # A relative change above the limit is a positive mean of first - (1 + limit) · second.
@@ -68,6 +76,20 @@ def comparisons(
                 needed = pages_needed(variance, float(excess.mean()), confidence=params.confidence)
         rows.append(Comparison(name, difference.relative, limit, len(first), needed))
     return rows
+
+
+def _too_few(terms: Terms, pages: int, confidence: float) -> str:
+    """Why an estimate that rests on a handful of rewards is none, and what it would take."""
+    why = (
+        f"not enough evidence: only {terms.matched} rewards on {pages:,} test pages fell where the log shows what a "
+        f"policy wants, {ENOUGH_EVENTS} are the least"
+    )
+    rate, matching = terms.reward.mean(axis=0), terms.weight[terms.weight > 0]
+    if not matching.size or not rate.sum():
+        return why
+    variance = planned_variance(rate, np.full(len(rate), 1 / max(matching.mean(), 1)))
+    needed = pages_needed(variance, SHOWN_LIFT * rate.sum(), confidence=confidence)
+    return f"{why}; a change of {SHOWN_LIFT:.0%} takes about {_round_up(needed):,} test pages to see"
 
 
 def judge(comparisons: Sequence[Comparison]) -> Verdict:
