@@ -51,6 +51,14 @@ class Rejected(ReleaseError):  # noqa: N818 - the name of the flow's final state
     exit_code = 3
 
 
+class NotComparableError(PageoptError):
+    """The champion cannot decide the candidate's pages; the message says why."""
+
+
+class StageError(PageoptError):
+    """A stage ended with an error; the message holds the last lines that it printed."""
+
+
 class RequestError(PageoptError):
     """A request to the endpoint that is answered with a 4xx: what was wrong, where, and what to send instead.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
-from pageopt.errors import EvaluationError, ReleaseError
+from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
@@ -23,7 +23,7 @@ from pageopt.release.gates import drift as drift_gate
 from pageopt.release.gates import latency as latency_gate
 from pageopt.release.gates import parity as parity_gate
 from pageopt.release.gates import quality as quality_gate
-from pageopt.release.gates.champion import Champion, NotComparableError
+from pageopt.release.gates.champion import Champion
 from pageopt.release.gates.quality import Comparison
 from pageopt.release.registry import Version
 from pageopt.release.report import Exposure

@@ -18,15 +18,11 @@ from pathlib import Path
 
 import psutil
 
-from pageopt.errors import PageoptError, ReleaseError
+from pageopt.errors import ReleaseError, StageError
 
 STAGES = ("collect", "check", "prepare", "simulate-pages", "train", "export", "evaluate")
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 _SAMPLE_SECONDS = 0.2
-
-
-class StageError(PageoptError):
-    """A stage ended with an error; the message holds the last lines that it printed."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pageopt.release.gates.champion import Champion, NotComparableError
+from pageopt.errors import NotComparableError
+from pageopt.release.gates.champion import Champion
 from pageopt.release.simulated import SimulatedPages
 from pageopt.serving.engine import PageEngine
 

@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pageopt.errors import PageoptError
+from pageopt.errors import NotComparableError, PageoptError
 from pageopt.serving.engine import Decision, PageEngine
-
-
-class NotComparableError(PageoptError):
-    """The champion cannot decide the candidate's pages; the message says why."""
 
 
 @dataclass(frozen=True)
