@@ -20,27 +20,12 @@ from pageopt.release.run_lock import RUN_ID
 REPOSITORY = Path(__file__).parents[2]
 CODE = ("src", "flows", "presets", "data/inbox", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")
 FILES = ("dvc.yaml", "params.yaml", "bentofile.yaml", "serving.lock", "pyproject.toml")
-# Small beyond the preset `small`: the wiring is tested here, not the model.
-TINY = {
-    "collect.simulator.pages": 6000,
-    "train.epochs": 2,
+# The preset `small` judges clicks and drift for real. Time is not judged: the suite runs beside other work.
+PATIENT = {
     "release.model_name": "page-optimizer",
-    "evaluate.bootstrap": 100,
-    "evaluate.reward_model.rounds": 20,
-    "simulate_pages.pages": 120,
-    "gates.data.min_pages": 1000,
-    "gates.data.min_clicks": 50,
-    "gates.quality.ctr_over_static": None,
-    "gates.quality.ctr_over_champion": None,
     "gates.latency.p99_ms": 1000,
     "gates.latency.http_p99_ms": 5000,
     "gates.latency.ratio_to_champion": 20,
-    "gates.latency.calls": 20,
-    "gates.latency.http_seconds": 1,
-    # Two trainings on so few pages differ much.
-    "gates.drift.psi": 1000,
-    "gates.drift.jensen_shannon": 2,
-    "gates.drift.wasserstein": 1000,
 }
 
 
@@ -166,5 +151,5 @@ def project(tmp_path_factory, prefect_api: str) -> Project:
         subprocess.run([*git, *arguments], cwd=root, check=True)
     project = Project(root, prefect_api)
     assert project.call("pageopt", "configure", "--preset", "small").code == 0
-    project.set_all(TINY)
+    project.set_all(PATIENT)
     return project

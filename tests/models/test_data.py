@@ -6,12 +6,17 @@ import torch
 
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.data import examination_weights, page_tensors
+from pageopt.features.slot_bias import SlotBias
+from pageopt.models.data import page_tensors
 
-BIAS = {
-    "click": {"all": [1.0, 0.5, 0.25], "app": [1.0, 0.8, 0.01]},
-    "purchase": {"all": [1.0, 0.2, 0.1], "app": [1.0, 0.4, 0.2]},
-}
+BIAS = SlotBias(
+    slots=3,
+    curves={
+        "click": {"all": [1.0, 0.5, 0.25], "app": [1.0, 0.8, 0.01]},
+        "purchase": {"all": [1.0, 0.2, 0.1], "app": [1.0, 0.4, 0.2]},
+    },
+    views={},
+)
 
 
 def _pages(**changes):
@@ -33,11 +38,6 @@ def _pages(**changes):
             return len(self.module)
 
     return Pages(**values | changes)
-
-
-def test_weights_are_clipped_inverse_examination_of_the_platform():
-    weights = examination_weights(np.array(["app", "web", None], dtype=object), BIAS["click"], 3, 10)
-    np.testing.assert_allclose(weights, [[1, 1.25, 10], [1, 2, 4], [1, 2, 4]], rtol=1e-6)
 
 
 def test_slots_weigh_page_times_examination_with_mean_one():

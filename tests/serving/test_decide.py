@@ -2,12 +2,9 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pageopt.serving.decide import Answer, Decider, static_page
+from pageopt.serving.decide import Answer, Decider
 from pageopt.serving.requests import parse_page
 
 Bodies = Callable[..., dict[str, Any]]
@@ -112,17 +109,3 @@ def test_the_static_page_stands_in_for_a_model_that_fails(engine: Any, page: Bod
     assert all((s.p_click, s.p_intent, s.p_purchase, s.propensity) == (None, None, None, 1.0) for s in answer.modules)
     assert (answer.page_score, answer.policy, answer.degraded) == (None, "static", True)
     assert reason == "model_failed"
-
-
-@given(st.data())
-def test_static_page_keeps_the_family_rule_while_it_can(data: st.DataObject) -> None:
-    family = np.array(data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=9)))
-    order = data.draw(st.permutations(range(len(family))))
-    candidates = data.draw(st.lists(st.sampled_from(order), unique=True))
-    slots = data.draw(st.integers(1, 9))
-    page = static_page(order, family, candidates, slots)
-    assert len(page) == len(set(page)) == min(slots, len(candidates))
-    for place in range(1, len(page)):
-        if family[page[place]] == family[page[place - 1]]:
-            left = [module for module in candidates if module not in page[:place]]
-            assert {family[module] for module in left} == {family[page[place]]}

@@ -17,6 +17,7 @@ from pageopt.errors import TrainingError
 
 if TYPE_CHECKING:
     from pageopt.features.pages import Pages
+    from pageopt.features.slot_bias import SlotBias
 
 # Purchases fade with depth by another law than clicks (DESIGN section 4, slot bias).
 BIAS_OF_LOSS = {"click": "click", "intent": "click", "purchase": "purchase", "attributed": "purchase"}
@@ -80,23 +81,10 @@ class PageTensors:
         return result.hexdigest()
 
 
-def examination_weights(
-    platform: Sequence[str] | NDArray, bias: Mapping[str, Sequence[float]], slots: int, max_weight: float
-) -> NDArray[np.float32]:
-    """IPS weight 1/θ of each slot `[P, slots]`, at most `max_weight` (paper section 4.5).
-
-    `bias` maps a platform, and "all" for platforms it does not know, to θ `[slots]`, the examination of each slot
-    relative to the first.
-    """
-    names, index = np.unique(np.asarray(platform, dtype=object).astype(str), return_inverse=True)
-    theta = np.array([bias.get(name, bias["all"])[:slots] for name in names], dtype=np.float64).reshape(-1, slots)
-    return (1 / np.maximum(theta, 1 / max_weight))[index].astype(np.float32)
-
-
 def page_tensors(
     pages: "Pages",
     losses: Sequence[str],
-    slot_bias: Mapping[str, Mapping[str, Sequence[float]]] | None,
+    slot_bias: "SlotBias | None",
     max_weight: float,
 ) -> PageTensors:
     """Tensors of loaded pages for `losses`.
@@ -116,7 +104,7 @@ def page_tensors(
     for kind in sorted({BIAS_OF_LOSS[loss] for loss in losses}):
         weight = pages.weight.astype(np.float32)[:, None] * shown
         if slot_bias is not None:
-            weight = weight * examination_weights(pages.platform, slot_bias[kind], shown.shape[1], max_weight)
+            weight = weight * slot_bias.weight(pages.platform, max_weight, kind)
         by_bias[kind] = torch.from_numpy((weight / (weight.sum(dtype=np.float64) / shown.sum())).astype(np.float32))
     return PageTensors(
         torch.from_numpy(pages.encoded.categorical.astype(np.int32)),

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pageopt.policies.static import static_page
 from pageopt.serving.requests import Limits, Page
 
 _log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class Decider:
             modules, score = self._rank(page, candidates, slots)
         except Exception:  # whatever it is, a visitor must get a page
             _log.exception("The model could not decide page %s; the static page stands in", page_id)
-            static = static_page(self._engine.static_page, self._engine.module_family, candidates, slots)
+            static = static_page(self._engine.static_page, candidates, self._engine.module_family, slots)
             modules = [self._shown(slot, module, None) for slot, module in enumerate(static, start=1)]
             return Answer(page_id, modules, None, STATIC, self._version, True), "model_failed"
         return Answer(page_id, modules, score, self._engine.policy, self._version, unknown), reason
@@ -141,21 +142,3 @@ class Decider:
         click, intent, purchase = odds or (None, None, None)
         # The policy is deterministic: what it shows, it shows with certainty.
         return Shown(slot, self._engine.module_ids[module], self._names[module], click, intent, purchase, 1.0)
-
-
-def static_page(
-    order: Sequence[int], module_family: NDArray[np.int64], candidates: Sequence[int], slots: int
-) -> list[int]:
-    """The first candidates of `order`, module indices best first, with no two neighbours of one family.
-
-    Where only the family just shown is left, the rule is lifted rather than leaving a slot empty.
-    """
-    offered = set(candidates)
-    left = [module for module in order if module in offered]
-    page: list[int] = []
-    while left and len(page) < slots:
-        last = module_family[page[-1]] if page else None
-        best = next((module for module in left if module_family[module] != last), left[0])
-        page.append(best)
-        left.remove(best)
-    return page

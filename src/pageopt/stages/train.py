@@ -14,6 +14,7 @@ from pageopt.config import PrepareParams, TrainParams, load
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.slot_bias import SlotBias
 from pageopt.models import training
 from pageopt.models.data import PageTensors, page_tensors
 from pageopt.models.training import TrainingRecord
@@ -27,7 +28,7 @@ def run(workspace: Workspace) -> None:
     max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
     prepared = workspace.prepared
     schema = json.loads((prepared / "schema.json").read_text(encoding="utf-8"))
-    bias = json.loads((prepared / "slot_bias.json").read_text(encoding="utf-8")) if params.slot_ips else None
+    bias = SlotBias.load(prepared / "slot_bias.json") if params.slot_ips else None
     encoder = Encoder.load(prepared / "encoder")
 
     losses = _losses_with_labels(params, schema)
