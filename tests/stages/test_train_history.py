@@ -8,7 +8,6 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pageopt.config import TrainParams, load
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
