@@ -170,7 +170,7 @@ def test_looks_keep_the_error_that_naive_looks_do_not() -> None:
 
 
 def test_a_large_effect_stops_the_test_early() -> None:
-    clicks, user, arm = traffic(np.random.default_rng(4), 3000, lift=0.25)
+    clicks, user, arm = traffic(np.random.default_rng(4), 3000, lift=0.2)
     look = np.arange(len(clicks)) * 5 // len(clicks)
     done = sequential(clicks, user, arm, look)
     assert 1 < len(done) < 5

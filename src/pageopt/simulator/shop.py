@@ -19,7 +19,7 @@ from pageopt.simulator.contexts import Contexts, draw, plan
 from pageopt.simulator.model import EMPTY, ClickModel, Intent, Policy
 from pageopt.simulator.oracle import Objective, oracle
 from pageopt.simulator.tables import SCHEMAS, Tables, plain
-from pageopt.simulator.traffic import POLICIES, Traffic
+from pageopt.simulator.traffic import POLICIES, Snapshot, Traffic
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrueValue:
 
 @dataclass(frozen=True)
 class Logs:
-    """A log in the contract's form, and the truth beside it."""
+    """A log in the contract's form, and beside it the truth and the marginals of Thompson's snapshots."""
 
     modules: pa.Table
     items: pa.Table
@@ -40,6 +40,7 @@ class Logs:
     impressions: pa.Table
     events: pa.Table
     truth: pa.Table
+    exploration: pa.Table
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Batch:
     click: np.ndarray  # [P, slots] probability
     purchase: np.ndarray  # [P, slots] probability
     clicked: np.ndarray  # [P, slots] bool
+    snapshots: list[Snapshot]  # of Thompson sampling, first used in this batch
 
 
 class Shop:
@@ -126,9 +128,10 @@ class Shop:
     def write(self, folder: Path, progress: bool = False) -> Written:
         """Write the whole log, `params.pages` pages under the traffic mix, as folders of Parquet parts.
 
-        Tables modules, items, pages, impressions and events as in the data contract, and truth (see `truth.expected`).
-        A batch of at most 50,000 pages is in memory at a time, another one while it is written. Raises SourceError
-        where `folder` holds one of these tables already: parts of two logs would mix.
+        Tables modules, items, pages, impressions and events as in the data contract; beside them truth (see
+        `truth.expected`) and exploration (marginal propensities by day, see `traffic`). A batch of at most 50,000 pages
+        is in memory at a time, another one while it is written. Raises SourceError where `folder` holds one of these
+        tables already: parts of two logs would mix.
         """
         taken = [name for name in SCHEMAS if any((folder / name).glob("*.parquet"))]
         if taken:
@@ -175,7 +178,8 @@ class Shop:
             clicked = stream(self.seed, Stream.BEHAVIOUR, day, batch, 0).random(click.shape) < click
             if not callable(policy):
                 traffic.record(contexts, assigned, modules, clicked)
-            yield _Batch(day, batch, contexts, assigned, modules, propensity, click, purchase, clicked)
+            fresh = traffic.fresh_snapshots()
+            yield _Batch(day, batch, contexts, assigned, modules, propensity, click, purchase, clicked, fresh)
 
     def _checked(self, modules: np.ndarray, contexts: Contexts) -> np.ndarray:
         """The pages of a policy given as a function, `[P, slots]`. Raises ConfigError where they cannot be shown."""
@@ -211,6 +215,7 @@ class Shop:
             "impressions": tables.impressions(batch.contexts, batch.modules, batch.propensity),
             "events": tables.events(batch.contexts, events),
             "truth": tables.truth(batch.contexts),
+            "exploration": tables.exploration(batch.snapshots),
         }
 
     def _write_batch(self, tables: Tables, batch: _Batch, folder: Path) -> dict[str, int]:
