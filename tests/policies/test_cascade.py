@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -11,6 +11,7 @@ from pageopt.policies.thompson import rank_by_score
 ARMS, SHOWN, VISIBLE = 862, 12, 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8), st.integers(1, 8))
 def test_a_page_is_seen_down_to_its_first_click(page: list[tuple[bool, bool]], visible: int) -> None:
     modules = np.array([[slot if filled else -1 for slot, (filled, _) in enumerate(page)]])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -81,6 +81,7 @@ def test_the_candidates_of_a_page_share_one_draw() -> None:
     assert len(np.unique(scores[:, 0])) == 3
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 40), max_size=4))
 def test_the_order_and_size_of_batches_do_not_matter(seed: int, cuts: list[int]) -> None:
     whole, phi, reward = learned(seed, rows=40)

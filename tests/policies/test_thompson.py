@@ -18,14 +18,14 @@ SLOTS = 3
 
 def order_probability(order: tuple[int, ...]) -> float:
     """P(draws fall in this order), integrated from the lowest draw up on a fine grid."""
-    x = np.linspace(0, 1, 20_001)
+    x = np.linspace(0, 1, 8_001)
     below = stats.beta(ALPHA[order[-1]], BETA[order[-1]]).cdf(x)
     for module in order[-2::-1]:
         below = integrate.cumulative_simpson(stats.beta(ALPHA[module], BETA[module]).pdf(x) * below, x=x, initial=0)
     return float(below[-1])
 
 
-def demoted_probability(page: tuple[int, ...], nodes: int = 40) -> float:
+def demoted_probability(page: tuple[int, ...], nodes: int = 32) -> float:
     """P(a page of three under demotion), by nested quadrature over the draws of its modules.
 
     Given these, each other module only has to lie below what the three choices leave it, independently of the rest.

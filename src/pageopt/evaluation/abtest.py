@@ -40,7 +40,7 @@ class Lift:
     """What the treatment changes.
 
     Attributes:
-        value: relative lift of the metric, treatment / control − 1.
+        value: relative lift of the metric, treatment / control − 1; nan where control is 0.
         low: lower end of its interval; -inf where control is not clearly above zero.
         high: upper end of its interval; inf where control is not clearly above zero.
         p_value: of "no difference", two-sided, for a single look.
@@ -62,6 +62,20 @@ class Lift:
     treatment: float
     users_by_arm: tuple[int, int]
     pages_by_arm: tuple[int, int]
+
+    def as_json(self) -> dict[str, object]:
+        """The same for a report; null stands for what is not finite."""
+        numbers = {
+            name: number if np.isfinite(number) else None
+            for name, number in vars(self).items()
+            if isinstance(number, float)
+        }
+        return {
+            **numbers,
+            "difference": self.difference.as_json(),
+            "users_by_arm": list(self.users_by_arm),
+            "pages_by_arm": list(self.pages_by_arm),
+        }
 
 
 @dataclass(frozen=True)
