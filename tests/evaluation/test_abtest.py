@@ -160,6 +160,17 @@ def test_boundaries_against_the_multivariate_normal(looks: list[float], spending
         assert 1 - inside == pytest.approx(spent, abs=2e-6)
 
 
+def test_many_looks_and_looks_close_together() -> None:
+    bound = boundaries(200)
+    steps = np.random.default_rng(6).normal(size=(20_000, 200))
+    walk = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, 201))
+    crossed = (np.abs(walk) > bound).any(axis=1).mean()
+    assert abs(crossed - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 20_000)
+    for looks in ([0.996, 0.998, 1.0], [0.002, 0.5, 0.502]):
+        # Next to nothing is beyond 6; what is left for the last look shows whether the walk lost or gained mass.
+        assert exit_probability([6.0, 6.0, 1.0], looks).sum() == pytest.approx(2 * stats.norm.sf(1.0), abs=1e-7)
+
+
 def test_a_first_look_too_early_to_spend_anything_has_a_finite_boundary() -> None:
     assert boundaries([0.01, 1.0]) == pytest.approx([8.0, stats.norm.isf(0.025)], abs=1e-6)
 
@@ -219,6 +230,7 @@ TWO = np.array([0, 0, 1, 1])
         (lambda: boundaries(0), "one look at least"),
         (lambda: boundaries([0.5, 0.5]), "rise by 0.002"),
         (lambda: boundaries([0.5, 1.5]), "up to 1"),
+        (lambda: boundaries([0.5, 0.4, 1.0]), r"looks\[1\] is 0.4"),
         (lambda: boundaries(5, spending="linear"), "'linear'"),
         (lambda: boundaries(5, alpha=5), "alpha"),
         (lambda: sequential(np.arange(4.0), np.arange(4), TWO, [0.0] * 4), "look must hold"),

@@ -12,6 +12,7 @@ has to exceed for the whole test to keep its error, by the recursion over looks 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
 
@@ -32,7 +33,6 @@ CONTROL, TREATMENT = 0, 1
 SAMPLE_RATIO_ALPHA = 0.001  # the usual limit: a mismatch is a defect of the test, so it must not be cried often
 _HIGHEST = 8.0  # boundary where (nearly) nothing may be spent; a normal variable is beyond it once in 1e15
 _LEAST_STEP = 0.002  # of information between two looks that the quadrature resolves
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(256)
 
 
 @dataclass(frozen=True)
@@ -216,15 +216,13 @@ def boundaries(
             spent = alpha * np.log1p((np.e - 1) * information)
         case _:
             raise EvaluationError(f"spending must be 'obrien-fleming' or 'pocock', not {spending!r}.")
-    walk = _Walk()
-    found = np.empty(len(information))
+    walk = _Walk(information)
+    found = np.full(len(information), _HIGHEST)
     for look, (time, now) in enumerate(zip(information, np.diff(spent, prepend=0.0), strict=True)):
-        step = walk.at(time)
-        if step.exit(_HIGHEST) >= now:
-            found[look] = _HIGHEST
-        else:
-            found[look] = brentq(lambda z, step=step, now=now: step.exit(z) - now, 0.0, _HIGHEST, xtol=1e-10)
-        walk = step.inside(found[look])
+        walk.reach(time)
+        if walk.exit(_HIGHEST) < now:
+            found[look] = brentq(lambda z, now=now: walk.exit(z) - now, 0.0, _HIGHEST, xtol=1e-10)
+        walk.keep_inside(found[look])
     return found
 
 
@@ -232,12 +230,12 @@ def exit_probability(boundary: ArrayLike, looks: int | Sequence[float]) -> NDArr
     """Chance `[looks]` that a test without effect first crosses ±`boundary [looks]` at each look; see `boundaries`."""
     information = _information(looks)
     limits = check_numbers("boundary", boundary, shape=information.shape)
-    walk = _Walk()
+    walk = _Walk(information)
     chance = np.empty(len(information))
     for look, (time, limit) in enumerate(zip(information, limits, strict=True)):
-        step = walk.at(time)
-        chance[look] = step.exit(limit)
-        walk = step.inside(limit)
+        walk.reach(time)
+        chance[look] = walk.exit(limit)
+        walk.keep_inside(limit)
     return chance
 
 
@@ -322,47 +320,50 @@ def _fieller(control: _Arm, treatment: _Arm, width: float) -> tuple[float, float
 class _Walk:
     """Brownian motion without drift that has not crossed a boundary so far: its density at Gauss-Legendre nodes."""
 
-    def __init__(self, time: float = 0.0, at: Floats | None = None, mass: Floats | None = None) -> None:
-        self._time = time
-        self._at = np.zeros(1) if at is None else at
-        self._mass = np.ones(1) if mass is None else mass  # density times quadrature weight
+    def __init__(self, information: Floats) -> None:
+        # Nodes over ±_HIGHEST no further apart than half the spread of the shortest step: exact to rounding.
+        apart = np.sqrt(np.diff(information, prepend=0.0).min())
+        self._nodes, self._weights = _quadrature(64 * int(np.ceil(8 * _HIGHEST / apart / 64)))
+        self._start, self._mass = np.zeros(1), np.ones(1)  # mass: density times quadrature weight
+        self._time = 0.0
+        self._spread = 0.0  # of the step to the look
 
-    def at(self, time: float) -> "_Step":
-        return _Step(time, float(np.sqrt(time - self._time)), self._at, self._mass)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """The walk on its way from one look to the next."""
-
-    time: float
-    spread: float
-    start: Floats
-    mass: Floats
+    def reach(self, time: float) -> None:
+        """Go on to a look, before its boundary."""
+        self._spread, self._time = float(np.sqrt(time - self._time)), time
 
     def exit(self, boundary: float) -> float:
-        """Chance to be beyond ±boundary, a normal quantile, on arrival."""
-        limit = boundary * np.sqrt(self.time)
-        beyond = ndtr((self.start - limit) / self.spread) + ndtr((-limit - self.start) / self.spread)
-        return float(self.mass @ beyond)
+        """Chance to be beyond ±boundary, a normal quantile, at this look."""
+        limit = boundary * np.sqrt(self._time)
+        beyond = ndtr((self._start - limit) / self._spread) + ndtr((-limit - self._start) / self._spread)
+        return float(self._mass @ beyond)
 
-    def inside(self, boundary: float) -> _Walk:
-        """The walk that goes on."""
-        limit = boundary * np.sqrt(self.time)
-        moved = (limit * _NODES[:, None] - self.start) / self.spread
-        density = np.exp(-(moved**2) / 2) @ self.mass / (np.sqrt(2 * np.pi) * self.spread)
-        return _Walk(self.time, limit * _NODES, limit * _WEIGHTS * density)
+    def keep_inside(self, boundary: float) -> None:
+        """Stop what is beyond ±boundary."""
+        limit = min(boundary, _HIGHEST) * np.sqrt(self._time)
+        moved = (limit * self._nodes[:, None] - self._start) / self._spread
+        density = np.exp(-(moved**2) / 2) @ self._mass / (np.sqrt(2 * np.pi) * self._spread)
+        self._start, self._mass = limit * self._nodes, limit * self._weights * density
+
+
+@lru_cache(maxsize=8)
+def _quadrature(nodes: int) -> tuple[Floats, Floats]:
+    return np.polynomial.legendre.leggauss(nodes)
 
 
 def _information(looks: int | Sequence[float]) -> Floats:
     if isinstance(looks, int):
-        if looks < 1:
-            raise EvaluationError(f"A test has one look at least, not {looks}.")
+        if not 1 <= looks <= 1 / _LEAST_STEP:
+            raise EvaluationError(f"A test has one look at least and {1 / _LEAST_STEP:.0f} at most, not {looks}.")
         return np.arange(1, looks + 1) / looks
     information = check_numbers("looks", looks)
-    if information.ndim != 1 or (np.diff(information, prepend=0.0) < _LEAST_STEP).any() or information[-1] > 1 + 1e-12:
+    if information.ndim != 1 or information[-1] > 1 + 1e-9:
+        raise EvaluationError(f"looks must be shares of information up to 1; they end with {information[-1]}.")
+    close = np.diff(information, prepend=0.0) < _LEAST_STEP - 1e-9
+    if close.any():
         raise EvaluationError(
-            f"looks must be shares of information that rise by {_LEAST_STEP} at least, up to 1: {list(information)}."
+            f"looks must rise by {_LEAST_STEP} at least; looks[{int(np.argmax(close))}] is "
+            f"{information[np.argmax(close)]}. Leave out looks that see next to nothing new."
         )
     return information
 
