@@ -178,6 +178,8 @@ class Shop:
             if policy not in POLICIES:
                 raise ConfigError(f"No policy {policy!r} in the shop. Use one of {POLICIES}, or a function.")
             policy = {policy: 1.0}
+        if not (callable(policy) or isinstance(policy, Mapping | LearningPolicy)):
+            raise ConfigError(f"{type(policy).__name__} is no policy: a LearningPolicy has methods choose and record.")
         if pages <= 0:
             raise ConfigError(f"A log needs at least one page, not {pages}.")
         traffic = Traffic(self.catalog)
