@@ -36,6 +36,7 @@ class ShopParams(Section):
     available: int = Field(gt=0, description="mean number of modules available on a page")
     traffic: dict[Literal["random", "thompson", "production"], float]
     page_effects: bool = True
+    slot_bias: float = Field(ge=0, default=1.0, description="how fast examination fades down the page; 0: not at all")
     thompson_diversity: Literal["swap", "demote"] | None = "swap"
     propensity_samples: int = Field(gt=0, description="Monte Carlo rankings a Thompson snapshot's propensities rest on")
 

@@ -72,6 +72,15 @@ def test_examination_falls_from_slot_to_slot(shop) -> None:
     assert shop.model.examination.max() <= 1
 
 
+def test_slot_bias_says_how_fast_examination_fades(make_shop) -> None:
+    one, none, strong = (make_shop(slot_bias=bias).model.examination for bias in (1.0, 0.0, 3.0))
+    assert np.array_equal(one, make_shop().model.examination)
+    assert np.array_equal(none, np.repeat(one[:, :1], one.shape[1], axis=1))
+    # 1/examination is a straight line in the slot; its slope is what the param multiplies.
+    np.testing.assert_allclose(one[:, :1] / strong - 1, 3 * (one[:, :1] / one - 1), rtol=1e-12)
+    assert (strong[:, 1:] < one[:, 1:]).all()
+
+
 @given(st.floats(-100, 100))
 def test_page_effects_are_bounded(effect: float) -> None:
     value = float(bounded(np.array(effect)))

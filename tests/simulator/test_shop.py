@@ -144,6 +144,7 @@ def test_logs_are_the_same_whenever_they_are_drawn(shop) -> None:
     ("policy", "message"),
     [
         ("greedy", "No policy 'greedy'"),
+        (object(), "object is no policy"),
         (lambda contexts: np.zeros((len(contexts), 2), dtype=int), "one module twice"),
         (lambda contexts: np.full((len(contexts), 1), 99), "not available"),
         (lambda contexts: np.zeros((1, 9), dtype=int), "at most 4 slots"),

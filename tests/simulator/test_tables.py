@@ -104,3 +104,45 @@ def test_anonymous_visits_have_no_user_and_only_quick_purchases_are_traceable(lo
         log,
         "FROM events WHERE kind = 'purchase' AND user_id IS NULL AND (page_id IS NULL) != (module_id IS NULL)",
     )
+
+
+SNAPSHOTS = """
+    SELECT date_trunc('day', p.ts) AS ts, category AS segment, platform, module_id, slot, propensity
+    FROM impressions JOIN pages p USING (page_id) JOIN items ON hero_item_id = item_id WHERE policy = 'thompson'
+"""
+
+
+def test_thompsons_propensities_are_those_of_the_days_snapshot(log) -> None:
+    key = "(ts, segment, platform, module_id, slot)"
+    assert none(log, f"SELECT 1 FROM exploration GROUP BY {key[1:-1]} HAVING count(*) > 1")
+    assert none(log, f"FROM ({SNAPSHOTS}) ANTI JOIN exploration USING {key}")
+    assert none(log, f"FROM ({SNAPSHOTS}) JOIN exploration USING {key} WHERE propensity != probability")
+
+
+def test_only_snapshots_in_use_are_kept_and_their_slots_sum_to_one(log) -> None:
+    key = "(ts, segment, platform)"
+    assert none(log, f"FROM exploration ANTI JOIN ({SNAPSHOTS}) USING {key}")
+    worst = log.sql(
+        "SELECT max(abs(total - 1)) FROM (SELECT sum(probability) AS total FROM exploration "
+        "GROUP BY ts, segment, platform, slot)"
+    ).fetchone()[0]
+    assert worst < 16 / 4000  # a module that no drawn ranking showed counts as half a ranking of 2,000
+    assert log.sql("SELECT count(*) FROM exploration").fetchone()[0] <= 3 * 12 * 12 * 4
+
+
+def test_snapshots_hold_the_posterior_of_earlier_exploration(log) -> None:
+    """α and β from the log itself: clicks and views on random and Thompson pages of earlier days, in the segment."""
+    counted = """
+        SELECT date_trunc('day', p.ts) AS day, category AS segment, i.module_id, count(*) AS views, count(e.event_id) AS
+        clicks FROM impressions i JOIN pages p USING (page_id) JOIN items ON hero_item_id = items.item_id
+        LEFT JOIN events e ON e.page_id = i.page_id AND e.module_id = i.module_id AND e.kind = 'click'
+        WHERE policy != 'production' GROUP BY ALL
+    """
+    expected = f"""
+        SELECT x.ts, x.segment, x.platform, x.module_id, x.slot, any_value(x.alpha) AS alpha, any_value(x.beta) AS beta,
+        1 + coalesce(sum(c.clicks), 0) AS a, 99 + coalesce(sum(c.views - c.clicks), 0) AS b
+        FROM exploration x LEFT JOIN ({counted}) c
+        ON c.segment = x.segment AND c.module_id = x.module_id AND c.day < x.ts GROUP BY ALL
+    """
+    assert none(log, f"FROM ({expected}) WHERE alpha != a OR beta != b")
+    assert log.sql("SELECT max(alpha) FROM exploration").fetchone()[0] > 10

@@ -30,6 +30,20 @@ def test_truth_of_the_log_is_that_of_the_shop(raw) -> None:
     assert click.sum() / 900 == pytest.approx(shop.true_value(static, 900).ctr)
 
 
+def test_the_truth_of_a_log_carries_its_slot_bias(make_shop) -> None:
+    values = []
+    for bias in (1.0, 3.0):
+        shop = make_shop(slot_bias=bias)
+        static = shop.static(np.arange(16))
+        log = shop.logs(static, 300)
+        modules = np.concatenate([static(part) for part in shop.contexts(300)])
+        click, _ = truth.expected(log.truth, log.pages["page_id"].to_numpy(), modules)
+        assert click.sum() / 300 == pytest.approx(shop.true_value(static).ctr)
+        values.append(click)
+    np.testing.assert_array_equal(values[0][:, 0], values[1][:, 0])
+    assert (values[1][:, 1:] < values[0][:, 1:]).all()
+
+
 def test_module_ids_and_empty_slots(raw) -> None:
     _, folder = raw
     page_ids = np.array(["p000000005", "p000000003"])

@@ -45,7 +45,7 @@ class ThompsonSampling:
     ) -> None:
         if not (alpha0 > 0 and beta0 > 0):
             raise ConfigError(f"alpha0 and beta0 must be above 0, not {alpha0} and {beta0}.")
-        _known(diversity)
+        check_diversity(diversity)
         self._family_of = dict(family_of)
         self._codes = {family: code for code, family in enumerate(sorted(set(self._family_of.values())))}
         self._prior = (float(alpha0), float(beta0))
@@ -73,6 +73,8 @@ class ThompsonSampling:
 
     def update(self, segment: str, module_ids: Sequence[str], views: Sequence[float], clicks: Sequence[float]) -> None:
         """Add a batch of counts of one segment; a module may appear more than once.
+
+        Where visitors may not have seen all of a page, `cascade.seen_slots` says what counts as a view.
 
         Args:
             segment: context segment, by default the hero category.
@@ -111,15 +113,16 @@ def rank_by_score(scores: np.ndarray, families: np.ndarray, slots: int, diversit
     Args:
         scores: `[rankings, candidates]`, higher is better; "demote" expects them above 0. Ties go to the earlier
             candidate.
-        families: `[candidates]` integer family of each candidate.
+        families: `[candidates]` integer family of each candidate, or `[rankings, candidates]` where they differ.
         slots: slots of the page.
         diversity: None, "swap" or "demote".
 
     Returns:
         `[rankings, min(slots, candidates)]` positions in the candidates, top to bottom.
     """
-    _known(diversity)
+    check_diversity(diversity)
     depth = min(slots, scores.shape[1])
+    families = np.broadcast_to(families, scores.shape)
     if diversity == "demote":
         return _demote(scores, families, depth)
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -153,23 +156,31 @@ def marginal_propensities(
     Returns:
         `[candidates, slots]`; a column sums to 1, or to 0 below the last candidate.
     """
-    candidates = len(alpha)
-    depth = min(slots, candidates)
-    counts = np.zeros(candidates * slots, dtype=np.int64)
+    counts = np.zeros((len(alpha), slots), dtype=np.int64)
     for start in range(0, samples, _SAMPLES_AT_ONCE):
-        draws = rng.beta(alpha, beta, size=(min(_SAMPLES_AT_ONCE, samples - start), candidates))
-        shown = rank_by_score(draws, families, slots, diversity)
-        counts += np.bincount((shown * slots + np.arange(depth)).ravel(), minlength=candidates * slots)
-    return counts.reshape(candidates, slots) / samples
+        draws = rng.beta(alpha, beta, size=(min(_SAMPLES_AT_ONCE, samples - start), len(alpha)))
+        counts += shown_counts(draws, families, slots, diversity)
+    return counts / samples
 
 
-def _known(diversity: Diversity) -> None:
+def shown_counts(scores: np.ndarray, families: np.ndarray, slots: int, diversity: Diversity) -> np.ndarray:
+    """How often a candidate comes into a slot, `[candidates, slots]`, over the rankings of `scores`.
+
+    Arguments as of `rank_by_score`.
+    """
+    shown = rank_by_score(scores, families, slots, diversity)
+    at = (shown * slots + np.arange(shown.shape[1])).ravel()
+    return np.bincount(at, minlength=scores.shape[1] * slots).reshape(-1, slots)
+
+
+def check_diversity(diversity: Diversity) -> None:
+    """Raises ConfigError for a strategy that there is not."""
     if diversity not in (None, "swap", "demote"):
         raise ConfigError(f"diversity must be null, 'swap' or 'demote', not {diversity!r}.")
 
 
 def _swap(order: np.ndarray, families: np.ndarray, depth: int) -> None:
-    family = families[order]
+    family = np.take_along_axis(families, order, axis=1)
     for slot in range(1, min(depth, order.shape[1] - 1)):
         rows = np.flatnonzero(family[:, slot] == family[:, slot - 1])
         other = family[rows, slot + 1 :] != family[rows, slot - 1, None]
@@ -186,6 +197,6 @@ def _demote(scores: np.ndarray, families: np.ndarray, depth: int) -> np.ndarray:
     for slot in range(depth):
         best = left.argmax(axis=1)
         chosen[:, slot] = best
-        left = np.where(families[None, :] == families[best][:, None], left * DEMOTION, left)
+        left = np.where(families == families[rows, best][:, None], left * DEMOTION, left)
         left[rows, best] = -1.0  # stays below every draw, however often its family is demoted again
     return chosen

@@ -5,7 +5,7 @@ any page of a log that was written.
 """
 
 from pageopt.simulator.contexts import Contexts
-from pageopt.simulator.model import Policy
+from pageopt.simulator.model import LearningPolicy, Policy
 from pageopt.simulator.shop import Logs, Shop, TrueValue
 
-__all__ = ["Contexts", "Logs", "Policy", "Shop", "TrueValue"]
+__all__ = ["Contexts", "LearningPolicy", "Logs", "Policy", "Shop", "TrueValue"]

@@ -8,6 +8,7 @@ Clicks of a page are independent given the page, so expected CTR and PTR are sum
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pageopt.simulator.catalog import PLATFORMS, Aim, Catalog
 from pageopt.simulator.contexts import Contexts
 
 EMPTY = -1
-_FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # how fast examination falls from slot to slot
+_FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examination from slot to slot, at slot_bias 1
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
 _MOST_LOSS, _MOST_GAIN = 3.0, 0.9  # bounds of a page effect, log-odds
 # Log-odds. Chosen so that a static page earns about half a click, and a page for each person at most twice as much.
@@ -28,6 +29,29 @@ _FIT_BUYS = 0.35  # how much of the match with the intent also makes a purchase 
 
 Policy = Callable[[Contexts], np.ndarray]
 """Contexts of P pages → ordered module indices `[P, K]`, -1 where a slot is empty. One page a context: not random."""
+
+
+@runtime_checkable
+class LearningPolicy(Protocol):
+    """A policy that learns from what it showed, day by day: give a new one to each run of the shop.
+
+    Of the contexts it may use what a real shop sees: person unless anonymous, platform, hero item and category, group
+    and time. Category, direction, familiarity and stage of the intent are latent.
+    """
+
+    def choose(self, contexts: Contexts, day: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pages of some contexts of `day`, in the order of time.
+
+        Returns:
+            Module indices `[P, K]`, -1 where a slot is empty, and the chance of each to be in its slot `[P, K]`, NaN
+            where it is not known.
+        """
+
+    def record(self, contexts: Contexts, modules: np.ndarray, clicked: np.ndarray) -> None:
+        """Clicks `[P, slots]` bool on the modules `[P, slots]` that it chose, before it chooses again.
+
+        A policy in daily batches keeps them until `choose` is asked for another day.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,7 +96,8 @@ class ClickModel:
         self._catalog = catalog
         self._aim = _aim_table(catalog)
         slot = np.arange(catalog.params.slots)
-        self.examination = np.array([_EXAMINED[name] / (1 + _FADING[name] * slot) for name in PLATFORMS])
+        bias = catalog.params.slot_bias
+        self.examination = np.array([_EXAMINED[name] / (1 + bias * _FADING[name] * slot) for name in PLATFORMS])
         """θ [platforms, slots]"""
         self._history = np.where(catalog.modules.aim == Aim.HISTORY, _HISTORY, 0.0).astype(np.float32)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from pageopt.policies.static import static_pages
 from pageopt.simulator.behaviour import react
 from pageopt.simulator.catalog import Stream, build, stream
 from pageopt.simulator.contexts import Contexts, draw, plan
-from pageopt.simulator.model import EMPTY, ClickModel, Intent, Policy
+from pageopt.simulator.model import EMPTY, ClickModel, Intent, LearningPolicy, Policy
 from pageopt.simulator.oracle import Objective, oracle
 from pageopt.simulator.tables import SCHEMAS, Tables, plain
-from pageopt.simulator.traffic import POLICIES, Traffic
+from pageopt.simulator.traffic import POLICIES, Snapshot, Traffic
+
+AnyPolicy = str | Policy | LearningPolicy
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class TrueValue:
 
 @dataclass(frozen=True)
 class Logs:
-    """A log in the contract's form, and the truth beside it."""
+    """A log in the contract's form, and beside it the truth and the marginals of Thompson's snapshots."""
 
     modules: pa.Table
     items: pa.Table
@@ -40,6 +43,7 @@ class Logs:
     impressions: pa.Table
     events: pa.Table
     truth: pa.Table
+    exploration: pa.Table
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ class Written:
     rows: dict[str, int]
     first_ts: int
     last_ts: int
+
+
+@dataclass(frozen=True)
+class _Earned:
+    day: int
+    clicks: float  # expected, over the pages
+    purchases: float
+    pages: int
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,14 @@ class _Batch:
     click: np.ndarray  # [P, slots] probability
     purchase: np.ndarray  # [P, slots] probability
     clicked: np.ndarray  # [P, slots] bool
+    snapshots: list[Snapshot]  # of Thompson sampling, first used in this batch
 
 
 class Shop:
     """A simulated shop; everything follows from the params and the seed.
 
-    A policy is a name ("random", "thompson", "production") or a function from `Contexts` of P pages to ordered module
-    indices `[P, slots]` (index = position in the order of module_id), -1 where a slot is empty.
+    A policy is a name ("random", "thompson", "production"), a function from `Contexts` of P pages to ordered module
+    indices `[P, slots]` (index = position in the order of module_id), -1 where a slot is empty, or a `LearningPolicy`.
     """
 
     def __init__(self, params: ShopParams, seed: int) -> None:
@@ -83,11 +96,12 @@ class Shop:
         for day, batch, first, count in plan(pages, self.params.days):
             yield draw(self.catalog, day, batch, first, count)
 
-    def logs(self, policy: str | Policy, pages: int) -> Logs:
+    def logs(self, policy: AnyPolicy, pages: int) -> Logs:
         """A log of one policy on `pages` pages spread over the shop's days, in memory.
 
         Under "thompson" the policy learns from its own clicks alone; "production" stays with the popularity it began
-        with. A policy given as a function shows one page a context, so its propensities are 1.
+        with. A policy given as a function shows one page a context, so its propensities are 1; a `LearningPolicy`
+        states its own, and learns as the log is made.
         """
         self._last_pages = pages
         tables = Tables(self.catalog, _names(policy))
@@ -97,22 +111,22 @@ class Shop:
                 parts.setdefault(name, []).append(plain(name, table))
         return Logs(tables.modules(), tables.items(), **{name: pa.concat_tables(part) for name, part in parts.items()})
 
-    def true_value(self, policy: str | Policy, pages: int | None = None) -> TrueValue:
+    def true_value(self, policy: AnyPolicy, pages: int | None = None) -> TrueValue:
         """Expected CTR and PTR of a policy, exact given the contexts drawn.
 
-        For "random" and "thompson" they are exact given the contexts and the orders drawn, which are those of
-        `logs(policy, pages)`: what is left out is the chance of the orders, which is small over many pages.
+        For "random", "thompson" and a `LearningPolicy` they are exact given the contexts and the orders drawn, which
+        are those of `logs(policy, pages)`: what is left out is the chance of the orders, small over many pages.
 
         Args:
-            policy: a name or a function.
+            policy: a name, a function or a new `LearningPolicy`.
             pages: on how many pages; default as many as the last call of `logs`, or params.pages if there was none.
         """
-        clicks = purchases = shown = 0.0
-        for batch in self._run(policy, self._last_pages if pages is None else pages):
-            clicks += float(batch.click.sum())
-            purchases += float(batch.purchase.sum())
-            shown += len(batch.contexts)
-        return TrueValue(clicks / shown, purchases / shown)
+        return _mean(list(self._earned(policy, pages)))
+
+    def true_values(self, policy: AnyPolicy, pages: int | None = None) -> list[TrueValue]:
+        """`true_value` day by day: how fast a policy learns, and its regret against another one's."""
+        days = groupby(self._earned(policy, pages), key=lambda earned: earned.day)
+        return [_mean(list(of_day)) for _, of_day in days]
 
     def oracle(self, objective: Objective = "click", width: int = 3) -> Policy:
         """The policy that knows the true model: beam search for the most expected clicks or purchases."""
@@ -126,9 +140,10 @@ class Shop:
     def write(self, folder: Path, progress: bool = False) -> Written:
         """Write the whole log, `params.pages` pages under the traffic mix, as folders of Parquet parts.
 
-        Tables modules, items, pages, impressions and events as in the data contract, and truth (see `truth.expected`).
-        A batch of at most 50,000 pages is in memory at a time, another one while it is written. Raises SourceError
-        where `folder` holds one of these tables already: parts of two logs would mix.
+        Tables modules, items, pages, impressions and events as in the data contract; beside them truth (see
+        `truth.expected`) and exploration (marginal propensities by day, see `traffic`). A batch of at most 50,000 pages
+        is in memory at a time, another one while it is written. Raises SourceError where `folder` holds one of these
+        tables already: parts of two logs would mix.
         """
         taken = [name for name in SCHEMAS if any((folder / name).glob("*.parquet"))]
         if taken:
@@ -152,20 +167,30 @@ class Shop:
             _add(rows, pending)
         return Written(rows, first_ts, last_ts)
 
-    def _run(self, policy: str | Policy | Mapping[str, float], pages: int) -> Iterator[_Batch]:
+    def _earned(self, policy: AnyPolicy, pages: int | None) -> Iterator[_Earned]:
+        for batch in self._run(policy, self._last_pages if pages is None else pages):
+            clicks, purchases = float(batch.click.sum()), float(batch.purchase.sum())
+            yield _Earned(batch.day, clicks, purchases, len(batch.contexts))
+
+    def _run(self, policy: AnyPolicy | Mapping[str, float], pages: int) -> Iterator[_Batch]:
         """Batches in time order, under one policy or under named ones by shares."""
         if isinstance(policy, str):
             if policy not in POLICIES:
                 raise ConfigError(f"No policy {policy!r} in the shop. Use one of {POLICIES}, or a function.")
             policy = {policy: 1.0}
+        if not (callable(policy) or isinstance(policy, Mapping | LearningPolicy)):
+            raise ConfigError(f"{type(policy).__name__} is no policy: a LearningPolicy has methods choose and record.")
         if pages <= 0:
             raise ConfigError(f"A log needs at least one page, not {pages}.")
         traffic = Traffic(self.catalog)
         for day, batch, first, count in plan(pages, self.params.days):
             contexts = draw(self.catalog, day, batch, first, count)
             rng = stream(self.seed, Stream.POLICY, day, batch)
-            if callable(policy):
-                assigned = np.zeros(count, dtype=np.int64)
+            assigned = np.zeros(count, dtype=np.int64)
+            if isinstance(policy, LearningPolicy):
+                chosen, chance = policy.choose(contexts, day)
+                modules, propensity = self._checked(chosen, contexts), self._checked_chance(chance, chosen)
+            elif callable(policy):
                 modules = self._checked(policy(contexts), contexts)
                 propensity = np.where(modules == EMPTY, np.nan, 1.0)
             else:
@@ -173,9 +198,12 @@ class Shop:
                 modules, propensity = traffic.choose(contexts, day, assigned, rng)
             click, purchase = self.model.expected(Intent.of(contexts), modules)
             clicked = stream(self.seed, Stream.BEHAVIOUR, day, batch, 0).random(click.shape) < click
-            if not callable(policy):
+            if isinstance(policy, LearningPolicy):
+                policy.record(contexts, modules, clicked)
+            elif not callable(policy):
                 traffic.record(contexts, assigned, modules, clicked)
-            yield _Batch(day, batch, contexts, assigned, modules, propensity, click, purchase, clicked)
+            fresh = traffic.fresh_snapshots()
+            yield _Batch(day, batch, contexts, assigned, modules, propensity, click, purchase, clicked, fresh)
 
     def _checked(self, modules: np.ndarray, contexts: Contexts) -> np.ndarray:
         """The pages of a policy given as a function, `[P, slots]`. Raises ConfigError where they cannot be shown."""
@@ -202,6 +230,18 @@ class Shop:
         page[:, : modules.shape[1]] = modules
         return page
 
+    def _checked_chance(self, chance: np.ndarray, modules: np.ndarray) -> np.ndarray:
+        """The propensities `[P, slots]` of a `LearningPolicy`'s pages. Raises ConfigError where they cannot be ones."""
+        chance = np.asarray(chance, dtype=np.float64)
+        if chance.shape != np.shape(modules) or ((chance <= 0) | (chance > 1)).any():
+            raise ConfigError(
+                f"A policy must give propensities in (0, 1], or NaN, in the shape of its modules {np.shape(modules)}; "
+                f"it gave {chance.shape}, {int(((chance <= 0) | (chance > 1)).sum())} of them outside."
+            )
+        propensity = np.full((len(chance), self.params.slots), np.nan)
+        propensity[:, : chance.shape[1]] = np.where(np.asarray(modules) == EMPTY, np.nan, chance)
+        return propensity
+
     def _tables(self, tables: Tables, batch: _Batch) -> dict[str, pa.Table]:
         conversion = batch.purchase[batch.clicked] / batch.click[batch.clicked]
         rng = stream(self.seed, Stream.BEHAVIOUR, batch.day, batch.batch, 1)
@@ -211,6 +251,7 @@ class Shop:
             "impressions": tables.impressions(batch.contexts, batch.modules, batch.propensity),
             "events": tables.events(batch.contexts, events),
             "truth": tables.truth(batch.contexts),
+            "exploration": tables.exploration(batch.snapshots),
         }
 
     def _write_batch(self, tables: Tables, batch: _Batch, folder: Path) -> dict[str, int]:
@@ -221,8 +262,15 @@ class Shop:
         return {name: table.num_rows for name, table in made.items()}
 
 
-def _names(policy: str | Policy) -> tuple[str, ...]:
+def _names(policy: AnyPolicy) -> tuple[str, ...]:
+    if isinstance(policy, LearningPolicy):
+        return (type(policy).__name__,)
     return POLICIES if isinstance(policy, str) else (getattr(policy, "__name__", "policy"),)
+
+
+def _mean(earned: list[_Earned]) -> TrueValue:
+    pages = sum(part.pages for part in earned)
+    return TrueValue(sum(part.clicks for part in earned) / pages, sum(part.purchases for part in earned) / pages)
 
 
 def _write(folder: Path, name: str, part: str, table: pa.Table) -> None:

@@ -1,14 +1,15 @@
 """The simulated log as Arrow tables in the data contract's form, and the truth beside it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from pageopt.simulator.behaviour import KINDS, NONE, Events
 from pageopt.simulator.catalog import CONTENT, PLATFORMS, Catalog
-from pageopt.simulator.contexts import Contexts
+from pageopt.simulator.contexts import DAY, START, Contexts
+from pageopt.simulator.traffic import Snapshot
 
 EMPTY = -1
 _TIME = pa.timestamp("us", tz="UTC")
@@ -55,6 +56,18 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "direction": pa.list_(pa.float32(), CONTENT),
             "familiar": pa.float32(),
             "stage": pa.float32(),
+        }
+    ),
+    "exploration": pa.schema(
+        {
+            "ts": _TIME,
+            "segment": _NAME,
+            "platform": _NAME,
+            "module_id": _NAME,
+            "alpha": pa.float64(),
+            "beta": pa.float64(),
+            "slot": pa.int32(),
+            "probability": pa.float64(),
         }
     ),
 }
@@ -149,6 +162,29 @@ class Tables:
         shop = {"params": self._catalog.params.model_dump(mode="json"), "seed": self._catalog.seed}
         return pa.table(columns, schema=schema.with_metadata({SHOP_KEY: json.dumps(shop, sort_keys=True).encode()}))
 
+    def exploration(self, snapshots: Sequence[Snapshot]) -> pa.Table:
+        """The marginal propensities of Thompson snapshots: one row a module and slot, `ts` is when it was taken."""
+        slots = self._catalog.params.slots
+        size = np.array([len(snapshot.candidates) for snapshot in snapshots], dtype=np.int64) * slots
+        day, group = (
+            np.repeat(np.array([getattr(snapshot, name) for snapshot in snapshots], dtype=np.int64), size)
+            for name in ("day", "group")
+        )
+        module, alpha, beta = (
+            np.repeat(_joined([getattr(snapshot, name) for snapshot in snapshots]), slots)
+            for name in ("candidates", "alpha", "beta")
+        )
+        return _table(
+            ts=pa.array(START + day * DAY, _TIME),
+            segment=_coded(group // len(PLATFORMS), pa.array(self._catalog.categories)),
+            platform=_coded(group % len(PLATFORMS), self._platforms),
+            module_id=_coded(module, self._catalog.modules.ids),
+            alpha=pa.array(alpha, pa.float64()),
+            beta=pa.array(beta, pa.float64()),
+            slot=pa.array(np.arange(len(day)) % slots + 1, pa.int32()),
+            probability=pa.array(_joined([snapshot.probability.ravel() for snapshot in snapshots]), pa.float64()),
+        )
+
     def _user_ids(self, contexts: Contexts) -> pa.Array:
         return self._users.take(pa.array(contexts.person, mask=contexts.anonymous))
 
@@ -165,6 +201,10 @@ def plain(name: str, table: pa.Table) -> pa.Table:
 
 def _coded(codes: np.ndarray, values: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(_nullable(codes), values)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *parts])
 
 
 def _nullable(codes: np.ndarray) -> pa.Array:

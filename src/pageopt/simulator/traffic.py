@@ -3,7 +3,13 @@
 Every page is given to a policy at random by the traffic shares, page by page, so that what a user did lately says
 nothing about the policy of the next page. A snapshot of a day knows the clicks of sessions of earlier days, which all
 lie before its midnight.
+
+A snapshot's marginal propensities are kept beside the log, in table `exploration`: by day, segment (hero category),
+platform (with the segment, the availability group), module and slot, with the α and β that they follow from. Groups
+without a Thompson page that day are left out, so the table has at most days · groups · candidates · slots rows.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +24,18 @@ ALPHA0, BETA0 = 1.0, 99.0
 _PRIOR_VIEWS = 500.0  # how much production trusts the popularity it had before the log begins
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The posterior of an availability group on a day, and the marginal propensities of its Thompson pages."""
+
+    day: int
+    group: int
+    candidates: np.ndarray  # [candidates] module index
+    alpha: np.ndarray  # [candidates]
+    beta: np.ndarray  # [candidates]
+    probability: np.ndarray  # [candidates, slots] P(candidate at slot), as logged
+
+
 class Traffic:
     """The logging policies and what they have learned. Use `choose` and `record` by day, in the order of days."""
 
@@ -27,7 +45,8 @@ class Traffic:
         self._day = -1
         self._views, self._clicks = np.zeros(shape), np.zeros(shape)  # of exploration pages, by segment, before the day
         self._new_views, self._new_clicks = np.zeros(shape), np.zeros(shape)  # of the day itself
-        self._propensity: dict[int, np.ndarray] = {}  # by group: [candidates, slots] of the day's snapshot
+        self._snapshots: dict[int, Snapshot] = {}  # of the day, by group
+        self._fresh: list[Snapshot] = []
         self._production = np.empty((0, 0), dtype=np.int64)
 
     def choose(
@@ -45,7 +64,7 @@ class Traffic:
             Module indices `[P, slots]`, -1 where empty, and their propensities `[P, slots]`, NaN where empty.
         """
         if day != self._day:
-            self._snapshot(day)
+            self._begin(day)
         params = self._catalog.params
         modules = np.full((len(contexts), params.slots), EMPTY, dtype=np.int64)
         propensity = np.full(modules.shape, np.nan)
@@ -67,14 +86,14 @@ class Traffic:
                 )
                 propensity[rows, :depth] = 1 / len(candidates)
             else:
-                alpha, beta = self._posterior(group)
+                snapshot = self._snapshot(group)
                 shown = rank_by_score(
-                    rng.beta(alpha, beta, size=(len(rows), len(candidates))),
+                    rng.beta(snapshot.alpha, snapshot.beta, size=(len(rows), len(candidates))),
                     self._catalog.modules.family[candidates],
                     params.slots,
                     params.thompson_diversity,
                 )
-                propensity[rows, :depth] = self._marginals(group)[shown, np.arange(depth)]
+                propensity[rows, :depth] = snapshot.probability[shown, np.arange(depth)]
             modules[rows, :depth] = candidates[shown]
         return modules, propensity
 
@@ -86,12 +105,17 @@ class Traffic:
         self._new_views += np.bincount(at, minlength=size).reshape(self._new_views.shape)
         self._new_clicks += np.bincount(at[clicked[rows, slots]], minlength=size).reshape(self._new_views.shape)
 
-    def _snapshot(self, day: int) -> None:
+    def fresh_snapshots(self) -> list[Snapshot]:
+        """The snapshots first used since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _begin(self, day: int) -> None:
         self._day = day
         self._views += self._new_views
         self._clicks += self._new_clicks
         self._new_views[:], self._new_clicks[:] = 0, 0
-        self._propensity.clear()
+        self._snapshots.clear()
         views, clicks = self._views.sum(axis=0), self._clicks.sum(axis=0)
         popularity = (clicks + _PRIOR_VIEWS * self._catalog.popularity) / (views + _PRIOR_VIEWS)
         order = np.argsort(-popularity, kind="stable")
@@ -102,24 +126,25 @@ class Traffic:
     def _candidates(self, group: int) -> np.ndarray:
         return self._catalog.candidates[group, : self._catalog.candidate_count[group]]
 
-    def _posterior(self, group: int) -> tuple[np.ndarray, np.ndarray]:
-        candidates, segment = self._candidates(group), group // len(PLATFORMS)
-        clicks, views = self._clicks[segment, candidates], self._views[segment, candidates]
-        return ALPHA0 + clicks, BETA0 + views - clicks
-
-    def _marginals(self, group: int) -> np.ndarray:
-        """Monte Carlo, at least half a drawn ranking: a module that was shown never has propensity 0."""
-        if group not in self._propensity:
+    def _snapshot(self, group: int) -> Snapshot:
+        """The day's, drawn once. No propensity is below half a drawn ranking: what was shown never has propensity 0."""
+        if group not in self._snapshots:
             params = self._catalog.params
-            alpha, beta = self._posterior(group)
+            candidates, segment = self._candidates(group), group // len(PLATFORMS)
+            clicks, views = self._clicks[segment, candidates], self._views[segment, candidates]
+            alpha, beta = ALPHA0 + clicks, BETA0 + views - clicks
             share = marginal_propensities(
                 alpha,
                 beta,
-                self._catalog.modules.family[self._candidates(group)],
+                self._catalog.modules.family[candidates],
                 params.slots,
                 params.propensity_samples,
                 params.thompson_diversity,
                 stream(self._catalog.seed, Stream.SNAPSHOT, self._day, group),
             )
-            self._propensity[group] = np.maximum(share, 0.5 / params.propensity_samples)
-        return self._propensity[group]
+            probability = np.maximum(share, 0.5 / params.propensity_samples)
+            probability[:, len(candidates) :] = 0.0  # slots below the last candidate stay empty
+            snapshot = Snapshot(self._day, group, candidates, alpha, beta, probability)
+            self._snapshots[group] = snapshot
+            self._fresh.append(snapshot)
+        return self._snapshots[group]
