@@ -190,8 +190,9 @@ class SearchParams(Section):
 
 
 class RewardModelParams(Section):
-    """The cross-fitted XGBoost reward model."""
+    """The cross-fitted reward model q̂."""
 
+    page_aware: bool = Field(default=False, description="q̂ reads the modules above a slot, as Cascade-DR wants it")
     folds: int = Field(ge=2)
     rounds: int = Field(gt=0)
     depth: int = Field(gt=0)
@@ -206,6 +207,7 @@ class EvaluateParams(Section):
     bootstrap: int = Field(gt=0)
     confidence: float = Field(gt=0, lt=1)
     max_weight: float = Field(ge=1)
+    max_cascade_weight: float = Field(default=1000.0, ge=1, description="cut of Cascade-DR's products of weights")
     reward_model: RewardModelParams
 
 

@@ -159,7 +159,7 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     found = _report(workspace)
     models = found["models"]
     assert set(models) == {"trnn", "static"}
-    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr")}
+    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")}
     names |= {"auc", "f1", "ndcg", "mrpr", "true_ctr", "true_ptr"}
     for metrics in models.values():
         assert set(metrics) == names
@@ -254,6 +254,8 @@ def test_single_slots_snapshots_and_no_purchases(make_workspace):
     evaluate.run(workspace)
     found = _report(workspace)
     assert found["pages"]["single_slots"]
+    assert "one slot a page" in found["pages"]["no_cascade_dr"]
+    assert "ctr_cascade_dr" not in found["models"]["trnn"]
     assert found["pages"]["policies"] == ["random"]
     assert found["ranking"]["label"] == "click"
     assert set(found["models"]) == {"trnn", "static", "bts"}

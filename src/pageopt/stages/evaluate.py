@@ -147,6 +147,7 @@ def _evaluate(
             "users": bootstrap.unit_count,
             "policies": sorted(set(test.policy[logged.rows].astype(str))),
             "single_slots": logged.single,
+            "no_cascade_dr": logged.no_cascade,
         },
         "models": {name: report.estimates(value, bootstrap) for name, value in values.items()},
         "differences": {
