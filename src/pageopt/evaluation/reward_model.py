@@ -81,6 +81,7 @@ class RewardModel:
         policies: tuple[str, ...],
         seed: int,
         threads: int,
+        progress: bool = True,
     ) -> "RewardModel":
         """Fit on logged pages: `unit [pages]` from `page_units`, `module [pages, slots]` shown (-1 none).
 
@@ -109,7 +110,8 @@ class RewardModel:
         # A thread a fold rather than several a tree: no waiting at every node, and no other figures on more cores.
         with ThreadPoolExecutor(max_workers=threads) as pool:
             fits = pool.map(fit_fold, others)
-            models = list(track(fits, description="Reward model, folds", total=params.folds, transient=True))
+            bar = track(fits, "Reward model, folds", total=params.folds, transient=True, disable=not progress)
+            models = list(bar)
         fitted_on = [np.unique(unit[fitted]) for fitted in others]
         return cls(features, above, models, fitted_on, policies)
 
