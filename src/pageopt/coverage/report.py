@@ -31,7 +31,7 @@ def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float)
     """What reports/coverage.json holds.
 
     {"settings", "seconds", "cases": {case: {"ctr" | "ptr": {"truth", "estimators": {name: summary}}}}, "targets":
-    [{"what", "value", "limit", "reached"}], "estimates": {case: {metric: {name: [one {"value", "low", "high"} a log]}}}}
+    [{"what", "value", "limit", "reached"}], "estimates": {case: {metric: {name: [{"value", "low", "high"} a log]}}}}
     """
     cases = {
         case: {
@@ -90,10 +90,10 @@ def _target(what: str, value: float, limit: str, reached: bool) -> dict[str, Any
 def table(case: str, metric: str, outcome: Outcome) -> Table:
     """One case and metric."""
     truth = outcome.truth[metric]
-    shown = Table(title=f"{case}: {metric.upper()}, truth {truth.value:.4f} ± {truth.standard_error:.4f}")
-    shown.title_justify = "left"
-    for head in ("estimator", "bias ± s.e.", "of the value", "RMSE", "95 % interval covers", "its width"):
-        shown.add_column(head, justify="left" if head == "estimator" else "right")
+    title = f"{case}: {metric.upper()}, truth {truth.value:.4f} ± {truth.standard_error:.4f}"
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for head in ("estimator", "bias ± s.e.", "share", "RMSE", "interval covers", "width"):
+        shown.add_column(head, justify="left" if head == "estimator" else "right", no_wrap=True)
     for estimator in outcome.estimates[metric]:
         shown.add_row(name_of(estimator), *_cells(outcome.summary(metric, estimator)).values())
     return shown

@@ -51,7 +51,7 @@ class Settings:
     logs: int = 200
     pages: int = 6000
     seed: int = 11
-    truth_pages: int = 2_000_000
+    truth_pages: int = 1_000_000
     training_pages: int = 20_000
     shop: ShopParams = field(default_factory=_shop)
     evaluate: EvaluateParams = field(default_factory=_evaluate)

@@ -26,7 +26,7 @@ CASES = {
 """What is judged: whether modules act on those below, and which policy."""
 METRICS = ("ctr", "ptr")
 ESTIMATORS = ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")
-PAGE_AWARE = " (page-aware q̂)"
+PAGE_AWARE = ", page-aware q̂"
 _LOG_SEEDS, _TRUTH_SEEDS = 10_000, 1_000_000  # far apart, so that no log shares its people with another or the truth
 
 Estimates = dict[str, Estimate]

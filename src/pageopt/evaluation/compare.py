@@ -20,6 +20,7 @@ from pageopt.errors import EvaluationError
 from pageopt.evaluation.cascade import cascade_ratio, unknown_conditionals
 from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.offpolicy import Difference, cascade_weights, dr_contributions, ips_contributions, paired
+from pageopt.evaluation.reward_check import RewardCheck, check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
 from pageopt.features.encoder import EncodedPages
@@ -165,7 +166,10 @@ def is_single(module: NDArray) -> bool:
 
 
 class LoggedPages:
-    """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies."""
+    """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies.
+
+    `available [pages]` is the number of candidates, None where the log does not hold them.
+    """
 
     def __init__(self, pages: Pages, reward_model: RewardModel, params: EvaluateParams) -> None:
         self.rows = exploration_rows(pages, reward_model.policies)
@@ -175,7 +179,7 @@ class LoggedPages:
         self.propensity = pages.propensity[self.rows]
         self.single = is_single(self.module)
         self._counted = counted_slots(self.module)
-        self._available = None if pages.candidates is None else (pages.candidates[self.rows] >= 0).sum(axis=1)
+        self.available = None if pages.candidates is None else (pages.candidates[self.rows] >= 0).sum(axis=1)
         self._policy = pages.policy[self.rows]
         self._rewards = {
             "click": pages.click[self.rows].astype(np.float64),
@@ -189,10 +193,22 @@ class LoggedPages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def check_reward_model(self) -> dict[str, RewardCheck]:
+        """Whether q̂ of "click" and "purchase" can be trusted on these pages."""
+        cross_fitted = self._model.predict(self.encoded, self._units, self.module)
+        in_sample = self._model.predict_in_sample(self.encoded, self._units, self.module)
+        shown, bootstrap = self.module >= 0, self.bootstrap()
+        return {
+            name: check_reward_model(
+                name, reward, self._q_logged[name], cross_fitted[name], in_sample[name], shown, bootstrap
+            )
+            for name, reward in self._rewards.items()
+        }
+
     @cached_property
     def no_cascade(self) -> str | None:
         """Why Cascade-DR is not offered on these pages, None where it is."""
-        return unknown_conditionals(self._policy, self.module, self.propensity, self._available, self.single)
+        return unknown_conditionals(self._policy, self.module, self.propensity, self.available, self.single)
 
     def bootstrap(self) -> UserBootstrap:
         """Resamples of these pages' users, the same for every statistic."""
@@ -206,8 +222,8 @@ class LoggedPages:
         weights = match_weights(modules, self.module, self.propensity, self._counted, self._params.max_weight)
         counted = np.where(self._counted, modules, -1)
         cascade = None
-        if self.no_cascade is None and self._available is not None:
-            ratio = cascade_ratio(modules, self.module, self._available)
+        if self.no_cascade is None and self.available is not None:
+            ratio = cascade_ratio(modules, self.module, self.available)
             cascade = cascade_weights(ratio, self._params.max_cascade_weight)
         return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade)
 

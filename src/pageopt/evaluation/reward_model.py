@@ -124,22 +124,24 @@ class RewardModel:
         from `shown [pages, slots]`, by default `module` itself. Raises EvaluationError where a page would be scored by
         a model that was fitted on its user.
         """
-        return self._score(encoded, unit, module, module if shown is None else shown, _fold_of(unit, self.folds))
+        fold = _fold_of(unit, self.folds)
+        self.check_unseen(unit, fold)
+        return self._score(encoded, module, module if shown is None else shown, fold)
+
+    def predict_in_sample(
+        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray
+    ) -> dict[str, NDArray[np.float64]]:
+        """As `predict`, by models that were fitted on the page's user: for `reward_check` only, never for estimates."""
+        return self._score(encoded, module, module, (_fold_of(unit, self.folds) + 1) % self.folds)
 
     def _score(
-        self,
-        encoded: EncodedPages,
-        unit: NDArray[np.uint64],
-        module: NDArray,
-        shown: NDArray,
-        fold: NDArray[np.int64],
+        self, encoded: EncodedPages, module: NDArray, shown: NDArray, fold: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float64]]:
-        if module.ndim != 2 or len(module) != len(unit) or len(encoded) != len(unit):
+        if module.ndim != 2 or len(module) != len(fold) or len(encoded) != len(fold):
             raise EvaluationError(
-                f"module must be [{len(unit)} pages, slots] and go with as many encoded pages; it is {module.shape}, "
+                f"module must be [{len(fold)} pages, slots] and go with as many encoded pages; it is {module.shape}, "
                 f"with {len(encoded)} encoded pages."
             )
-        self.check_unseen(unit, fold)
         out = {name: np.zeros(module.shape) for name in REWARDS}
         for number, model in enumerate(self._models):
             page, slot = np.nonzero((module >= 0) & (fold == number)[:, None])

@@ -30,8 +30,9 @@ from pageopt.evaluation.compare import (
     judging_policies,
     support,
 )
-from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.model_scores import shown_probabilities
+from pageopt.evaluation.reward_check import RewardCheck
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.evaluation.snapshots import logged_as, read_snapshots
@@ -140,6 +141,7 @@ def _evaluate(
     bootstrap = logged.bootstrap()
     others = [name for name in values if name != CANDIDATE]
     candidate = values[CANDIDATE]
+    checks = logged.check_reward_model()
     return {
         "pages": {
             "test": len(test),
@@ -157,11 +159,20 @@ def _evaluate(
             test, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
         ),
         "power": {f"{CANDIDATE} - {name}": report.power(candidate, values[name], bootstrap) for name in others},
-        "diagnostics": {
-            name: diagnose(value.weights, bootstrap)
-            | {"matched_clicks": value.click.matched, "matched_purchases": value.purchase.matched}
-            for name, value in values.items()
-        },
+        "diagnostics": {name: _diagnostics(value, logged, bootstrap, checks) for name, value in values.items()},
+        "reward_model": {name: check.as_json() for name, check in checks.items()},
+    }
+
+
+def _diagnostics(
+    value: PolicyValue, logged: LoggedPages, bootstrap: UserBootstrap, checks: Mapping[str, RewardCheck]
+) -> dict[str, Any]:
+    found = diagnose(value.weights, bootstrap, logged.available)
+    warnings = [*found["warnings"], *(line for check in checks.values() for line in check.warnings)]
+    return found | {
+        "matched_clicks": value.click.matched,
+        "matched_purchases": value.purchase.matched,
+        "warnings": warnings,
     }
 
 
@@ -275,12 +286,8 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
                 continue  # a log without purchases says nothing of them
             console.print(f"{name}: {power['verdict']}", highlight=False)
     for name, found in evaluation["diagnostics"].items():
-        if not found["consistent"]:
-            console.print(
-                f"[yellow]{name}: mean weight {found['mean_weight']:.3f}, further from 1 than chance allows. "
-                "Either logged propensities are wrong, or the log could not show all that this policy wants.[/]",
-                highlight=False,
-            )
+        for warning in found["warnings"]:
+            console.print(f"[yellow]{name}: {warning}[/]", highlight=False)
 
 
 def _shown(estimate: Mapping[str, float | None] | None) -> str:
