@@ -8,9 +8,10 @@ import pytest
 from pageopt.coverage.settings import Settings
 from pageopt.coverage.world import MOST_CLICKED, World
 from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.evaluation.reward_check import check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
-from pageopt.evaluation.weights import diagnose
+from pageopt.evaluation.weights import diagnose, match_weights
 
 SETTINGS = Settings()
 PARAMS = SETTINGS.evaluate.model_copy(update={"bootstrap": 100, "max_weight": 200.0})
@@ -54,7 +55,7 @@ def test_a_sound_log_raises_no_warning(log, reward_model):
     found = _diagnosed(pages, target, reward_model)
     assert found["warnings"] == []
     assert found["consistent"]
-    assert found["farthest"]["by"] in ("wanted module", "modules available")
+    assert found["groups"]["by"] in ("wanted module", "modules available")
     checks = LoggedPages(pages, reward_model, PARAMS).check_reward_model()
     assert [check.warnings for check in checks.values()] == [[], []]
     click = checks["click"]
@@ -62,13 +63,10 @@ def test_a_sound_log_raises_no_warning(log, reward_model):
     assert abs(click.residual_share) < 0.02
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 def test_sound_logs_of_other_people_raise_none_either(world, seed):
     pages, group = world.log(seed=1000 + seed, pages=3000)
     target = world.targets[MOST_CLICKED][group]
-    from pageopt.evaluation.estimate import UserBootstrap
-    from pageopt.evaluation.weights import match_weights
-
     weights = match_weights(target, pages.module, pages.propensity, target >= 0, 200)
     found = diagnose(weights, UserBootstrap(len(pages), pages.user_id), (pages.candidates >= 0).sum(axis=1))
     assert found["warnings"] == []
@@ -99,8 +97,6 @@ def test_propensities_of_a_policy_with_favourites_shuffled_between_modules():
     chances = np.array([0.35, 0.25, 0.15, 0.1, 0.08, 0.07])
     shown = rng.choice(6, size=(6000, 2), p=chances)
     target = np.stack([np.arange(6000) % 6, (np.arange(6000) + 3) % 6], axis=1)
-    from pageopt.evaluation.estimate import UserBootstrap
-    from pageopt.evaluation.weights import match_weights
 
     def diagnosed(propensity):
         weights = match_weights(target, shown, propensity, np.ones(shown.shape, dtype=bool), 1000)

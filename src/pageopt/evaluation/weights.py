@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Floats, UserBootstrap
@@ -12,8 +13,8 @@ from pageopt.evaluation.estimate import Floats, UserBootstrap
 # Limits beyond which a warning is given.
 # A mean weight so many standard errors from 1 is not chance: 1 in 15,000 for a normal, and weights have heavier tails.
 MAX_MEAN_WEIGHT_Z = 4.0
-# The same of one group of pages among many: 1 in 2,000,000 for a normal.
-MAX_GROUP_Z = 5.0
+# The chance that mean weights of groups of pages are so far from 1 together; small, as weights have heavy tails.
+MIN_GROUPS_P = 1e-6
 # Of a group with fewer matches to expect, chance alone can put the mean weight anywhere.
 _EXPECTED_MATCHES = 30
 # The policy's own traffic of so many pages would give a CTR of 50 % to within 14 % of itself (one standard error).
@@ -106,8 +107,9 @@ def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.i
             could have shown all of the policy's modules, and its distance from 1 in standard errors over users. Warns
             beyond MAX_MEAN_WEIGHT_Z.
         slots: the same two, for each slot, None where the policy never fills it.
-        farthest: of the groups of pages by wanted module and by modules available, the one whose mean weight is
-            farthest from 1: {"by", "group", "mean", "z"}; None where all are too small. Warns beyond MAX_GROUP_Z.
+        groups: by wanted module or by modules available, whichever is less likely: {"by", "p", "group", "mean", "z"},
+            with the chance p that all mean weights are so far from 1 together (χ²), and the one that is farthest; None
+            where all groups are too small to judge. Warns below MIN_GROUPS_P.
         consistent: no mean weight is further from 1 than chance allows.
         warnings: one line for each limit passed.
     """
@@ -117,7 +119,7 @@ def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.i
     used = squares > 0
     by_slot = [_mean_weight(weights.raw[:, [s]], weights.filled[:, [s]], bootstrap) for s in range(counted.shape[1])]
     overall = _mean_weight(weights.raw, weights.filled, bootstrap)
-    farthest = _farthest(weights, available, bootstrap)
+    groups = _groups(weights, available, bootstrap)
     found: dict[str, Any] = {
         "match_rate": float(positive.sum() / max(counted.sum(), 1)),
         "effective_pages": float((sums[used] ** 2 / squares[used]).sum() / max(int(counted.any(axis=0).sum()), 1)),
@@ -126,16 +128,16 @@ def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.i
         "mean_weight": overall["mean"] if overall else None,
         "mean_weight_z": overall["z"] if overall else None,
         "slots": by_slot,
-        "farthest": farthest,
+        "groups": groups,
     }
-    odd = _odd_means(overall, by_slot, farthest)
+    odd = _odd_means(overall, by_slot, groups)
     return found | {"consistent": not odd, "warnings": [*odd, *_thin(found)]}
 
 
 def _odd_means(
     overall: dict[str, float] | None,
     by_slot: list[dict[str, float] | None],
-    farthest: dict[str, Any] | None,
+    groups: dict[str, Any] | None,
 ) -> list[str]:
     """Mean weights that are not 1, in words."""
     why = "wrong propensities, or modules that the log could not show"
@@ -145,10 +147,10 @@ def _odd_means(
         for where, entry in places
         if entry is not None and abs(entry["z"]) > MAX_MEAN_WEIGHT_Z
     ]
-    if farthest is not None and abs(farthest["z"]) > MAX_GROUP_Z:
+    if groups is not None and groups["p"] < MIN_GROUPS_P:
         found.append(
-            f"mean weight {farthest['mean']:.3f} of pages with {farthest['by']} {farthest['group']} is "
-            f"{farthest['z']:+.1f} standard errors from 1: {why}"
+            f"mean weights by {groups['by']} differ from 1 by more than chance allows, most with {groups['group']}: "
+            f"{groups['mean']:.3f}; {why}"
         )
     return found
 
@@ -166,21 +168,25 @@ def _thin(found: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _farthest(weights: Weights, available: NDArray[np.int64] | None, bootstrap: UserBootstrap) -> dict[str, Any] | None:
+def _groups(weights: Weights, available: NDArray[np.int64] | None, bootstrap: UserBootstrap) -> dict[str, Any] | None:
     labels: dict[str, NDArray[np.int64]] = {}
     if weights.wanted is not None:
         labels["wanted module"] = weights.wanted
     if available is not None:
         labels["modules available"] = np.broadcast_to(available[:, None], weights.raw.shape)
     worst: dict[str, Any] | None = None
-    most = -1.0
     for by, label in labels.items():
-        for group in np.unique(label[label >= 0]):
-            inside = label == group
-            entry = _group_mean(np.where(inside, weights.raw, 0), np.where(inside, weights.filled, 0), bootstrap)
-            if entry is not None and abs(entry["z"]) > most:
-                most = abs(entry["z"])
-                worst = {"by": by, "group": int(group), **entry}
+        means = {
+            int(group): _group_mean(weights.raw * (label == group), weights.filled * (label == group), bootstrap)
+            for group in np.unique(label[label >= 0])
+        }
+        judged = {group: entry for group, entry in means.items() if entry is not None}
+        if not judged:
+            continue
+        p = float(chi2.sf(sum(entry["z"] ** 2 for entry in judged.values()), len(judged)))
+        if worst is None or p < worst["p"]:
+            farthest = max(judged, key=lambda group: abs(judged[group]["z"]))
+            worst = {"by": by, "p": p, "group": farthest, **judged[farthest]}
     return worst
 
 
