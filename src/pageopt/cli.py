@@ -69,7 +69,7 @@ def export() -> None:
 @_app.command()
 def coverage(
     logs: Annotated[int, typer.Option(help="independent logs")] = 200,
-    pages: Annotated[int, typer.Option(help="pages of each log")] = 6000,
+    pages: Annotated[int, typer.Option(help="pages of each log")] = 8000,
     processes: Annotated[int, typer.Option(help="processes that judge them")] = 2,
 ) -> None:
     """Hold the off-policy estimators against the truth on many simulated logs: reports/coverage.json and .html."""

@@ -43,7 +43,11 @@ def test_right_probabilities_have_little_error_and_wrong_ones_much():
 def test_intervals_are_of_users():
     rng = np.random.default_rng(2)
     label, chance, page = _log(rng, pages=400)
-    label, chance, page = np.repeat(label, 5), np.repeat(chance, 5), np.repeat(page * 5, 5) + np.tile(np.arange(5), 1200)
+    label, chance, page = (
+        np.repeat(label, 5),
+        np.repeat(chance, 5),
+        np.repeat(page * 5, 5) + np.tile(np.arange(5), 1200),
+    )
     by_user = calibration(label, chance, page, UserBootstrap(2000, np.repeat(np.arange(400), 5), replicates=200))
     by_page = calibration(label, chance, page, UserBootstrap(2000, replicates=200))
     widths = [np.mean([b.observed.high - b.observed.low for b in found.bins]) for found in (by_user, by_page)]

@@ -25,8 +25,8 @@ def world():
 @pytest.fixture(scope="module")
 def log(world):
     """Pages of a simulated log and what the policy shows on them."""
-    pages, group = world.log(seed=77, pages=8000)
-    return pages, world.targets[MOST_CLICKED][group]
+    found = world.log(seed=77, pages=8000)
+    return found.pages, found.targets[MOST_CLICKED]
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def test_a_sound_log_raises_no_warning(log, reward_model):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_sound_logs_of_other_people_raise_none_either(world, seed):
-    pages, group = world.log(seed=1000 + seed, pages=3000)
-    target = world.targets[MOST_CLICKED][group]
+    sound = world.log(seed=1000 + seed, pages=3000)
+    pages, target = sound.pages, sound.targets[MOST_CLICKED]
     weights = match_weights(target, pages.module, pages.propensity, target >= 0, 200)
     found = diagnose(weights, UserBootstrap(len(pages), pages.user_id), (pages.candidates >= 0).sum(axis=1))
     assert found["warnings"] == []

@@ -38,7 +38,7 @@ def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float)
             metric: {
                 "truth": asdict(outcome.truth[metric]),
                 "estimators": {
-                    estimator: asdict(outcome.summary(metric, estimator)) for estimator in outcome.estimates[metric]
+                    estimator: asdict(outcome.summary(metric, estimator)) for estimator in outcome.estimators(metric)
                 },
             }
             for metric in METRICS
@@ -56,7 +56,10 @@ def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float)
         "cases": cases,
         "estimates": {
             case: {
-                metric: {name: [one.as_json() for one in of] for name, of in outcome.estimates[metric].items()}
+                metric: {
+                    name: [one.as_json() for one in outcome.estimates(metric, name)]
+                    for name in outcome.estimators(metric)
+                }
                 for metric in METRICS
             }
             for case, outcome in outcomes.items()
@@ -92,10 +95,11 @@ def table(case: str, metric: str, outcome: Outcome) -> Table:
     truth = outcome.truth[metric]
     title = f"{case}: {metric.upper()}, truth {truth.value:.4f} ± {truth.standard_error:.4f}"
     shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for head in ("estimator", "bias ± s.e.", "share", "RMSE", "interval covers", "width"):
+    for head in ("estimator", "bias ± s.e.", "share", "RMSE", "interval covers"):
         shown.add_column(head, justify="left" if head == "estimator" else "right", no_wrap=True)
-    for estimator in outcome.estimates[metric]:
-        shown.add_row(name_of(estimator), *_cells(outcome.summary(metric, estimator)).values())
+    for estimator in outcome.estimators(metric):
+        cells = _cells(outcome.summary(metric, estimator))
+        shown.add_row(name_of(estimator), *(cells[key] for key in ("bias", "relative", "rmse", "coverage")))
     return shown
 
 
@@ -129,10 +133,10 @@ def write(folder: Path, outcomes: Mapping[str, Outcome], settings: Settings, sec
 
 def _section(case: str, metric: str, outcome: Outcome) -> dict[str, Any]:
     truth = outcome.truth[metric]
-    summaries = {name_of(name): outcome.summary(metric, name) for name in outcome.estimates[metric]}
+    summaries = {name_of(name): outcome.summary(metric, name) for name in outcome.estimators(metric)}
     errors = {
-        name_of(name): [estimate.value / truth.value - 1 for estimate in estimates]
-        for name, estimates in outcome.estimates[metric].items()
+        name_of(name): [estimate.value / truth.value - 1 for estimate in outcome.estimates(metric, name)]
+        for name in outcome.estimators(metric)
     }
     covered = [_interval(name, summary.coverage) for name, summary in summaries.items()]
     return {

@@ -49,7 +49,7 @@ class Settings:
     """
 
     logs: int = 200
-    pages: int = 6000
+    pages: int = 8000
     seed: int = 11
     truth_pages: int = 1_000_000
     training_pages: int = 20_000

@@ -11,12 +11,11 @@ from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
 from pageopt.coverage.settings import Settings
-from pageopt.coverage.world import MOST_CLICKED, ONE_FAMILY, Truth, World
+from pageopt.coverage.world import MOST_CLICKED, ONE_FAMILY, Log, Truth, World
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.reward_model import RewardModel, page_units
-from pageopt.features.pages import Pages
 
 CASES = {
     "page effects off": (False, MOST_CLICKED),
@@ -34,13 +33,22 @@ Estimates = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What the estimators say of one policy on one log, and its exact "ctr" and "ptr" on the visits of that log."""
+
+    estimates: Estimates
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Summary:
     """One estimator over all logs.
 
     Attributes:
-        bias: mean estimate − truth, and its standard error, which allows for that of the truth.
+        bias: mean of an estimate − the exact value on the visits of its log, and its standard error. What visits came
+            has no part in it; an estimator that is unbiased given the visits is unbiased of the truth.
         relative_bias: the bias as a share of the truth.
-        rmse: root of the mean squared error.
+        rmse: root of the mean squared error against the truth.
         coverage: share of logs whose interval holds the truth, with its Wilson interval at 95 %.
         width: mean width of the intervals.
         logs: logs with an estimate.
@@ -55,16 +63,16 @@ class Summary:
     logs: int
 
     @classmethod
-    def of(cls, estimates: Sequence[Estimate], truth: Truth) -> "Summary":
-        """Sum up `estimates`, one a log."""
+    def of(cls, estimates: Sequence[Estimate], exact: Sequence[float], truth: Truth) -> "Summary":
+        """Sum up `estimates`, one a log, with the `exact` values on their visits."""
         values = np.array([estimate.value for estimate in estimates])
+        errors = values - np.array(exact)
         held = sum(estimate.low <= truth.value <= estimate.high for estimate in estimates)
         between = binomtest(held, len(values)).proportion_ci(0.95, method="wilson")
-        bias = float(values.mean() - truth.value)
         return cls(
-            bias=bias,
-            bias_standard_error=float(np.hypot(values.std(ddof=1) / np.sqrt(len(values)), truth.standard_error)),
-            relative_bias=bias / truth.value,
+            bias=float(errors.mean()),
+            bias_standard_error=float(errors.std(ddof=1) / np.sqrt(len(values))),
+            relative_bias=float(errors.mean() / truth.value),
             rmse=float(np.sqrt(np.mean((values - truth.value) ** 2))),
             coverage=Estimate(held / len(values), float(between.low), float(between.high)),
             width=float(np.mean([estimate.high - estimate.low for estimate in estimates])),
@@ -74,14 +82,28 @@ class Summary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the study found in one case: `estimates[metric][estimator]` has one estimate a log, in their order."""
+    """What the study found in one case, with one entry a log."""
 
     truth: Mapping[str, Truth]
-    estimates: Mapping[str, Mapping[str, Sequence[Estimate]]]
+    logs: Sequence[Judged]
+
+    def estimators(self, metric: str) -> list[str]:
+        """The estimators of a metric."""
+        names = dict.fromkeys(name for log in self.logs for name in log.estimates)
+        return [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
+
+    def of(self, metric: str, estimator: str) -> list[Judged]:
+        """The logs on which an estimator is defined: self-normalised ones need a match in every slot."""
+        return [log for log in self.logs if f"{metric} {estimator}" in log.estimates]
+
+    def estimates(self, metric: str, estimator: str) -> list[Estimate]:
+        """One estimate a log."""
+        return [log.estimates[f"{metric} {estimator}"] for log in self.of(metric, estimator)]
 
     def summary(self, metric: str, estimator: str) -> Summary:
         """The estimator's errors and coverage."""
-        return Summary.of(self.estimates[metric][estimator], self.truth[metric])
+        exact = [log.values[metric] for log in self.of(metric, estimator)]
+        return Summary.of(self.estimates(metric, estimator), exact, self.truth[metric])
 
 
 def run(settings: Settings, processes: int, *, progress: bool = True) -> dict[str, Outcome]:
@@ -90,7 +112,7 @@ def run(settings: Settings, processes: int, *, progress: bool = True) -> dict[st
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     jobs = [(effects, number) for effects in (False, True) for number in range(settings.logs)]
-    found: dict[tuple[str, int], Estimates] = {}
+    found: dict[tuple[str, int], Judged] = {}
     # Spawned, not forked: the parent may hold threads of other libraries.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (settings,))
     with Progress(*columns, disable=not progress) as bar, pool:
@@ -99,26 +121,13 @@ def run(settings: Settings, processes: int, *, progress: bool = True) -> dict[st
         running = {pool.submit(_judge, effects, _LOG_SEEDS + number): number for effects, number in jobs}
         try:
             for future in as_completed(running):
-                found |= {(name, running[future]): estimates for name, estimates in future.result().items()}
+                found |= {(name, running[future]): judged for name, judged in future.result().items()}
                 bar.advance(task)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
         truth = {name: future.result() for name, future in truths.items()}
-    return {
-        name: Outcome(truth[name], _by_estimator([found[name, number] for number in range(settings.logs)]))
-        for name in CASES
-    }
-
-
-def _by_estimator(logs: Sequence[Estimates]) -> dict[str, dict[str, list[Estimate]]]:
-    """An estimator that is undefined on a log (a slot without a match) is left out there."""
-    names = list(dict.fromkeys(name for log in logs for name in log))
-    found: dict[str, dict[str, list[Estimate]]] = {metric: {} for metric in METRICS}
-    for name in names:
-        metric, estimator = name.split(" ", 1)
-        found[metric][estimator] = [log[name] for log in logs if name in log]
-    return found
+    return {name: Outcome(truth[name], [found[name, number] for number in range(settings.logs)]) for name in CASES}
 
 
 # What a process of the pool works with: the worlds follow from the settings, and are cheaper made than sent.
@@ -136,27 +145,27 @@ def _truth(effects: bool, target: str, pages: int) -> dict[str, Truth]:
     return _worlds[effects].truth(target, _TRUTH_SEEDS, pages)
 
 
-def _judge(effects: bool, seed: int) -> dict[str, Estimates]:
+def _judge(effects: bool, seed: int) -> dict[str, Judged]:
     """Estimates on one log, by case."""
     world, settings = _worlds[effects], _settings[0]
-    pages, group = world.log(seed, settings.pages)
-    targets = {name: world.targets[target][group] for name, (of, target) in CASES.items() if of == effects}
-    found = _estimates(world, pages, targets, settings, page_aware=False)
+    log = world.log(seed, settings.pages)
+    cases = {name: target for name, (of, target) in CASES.items() if of == effects}
+    found = _estimates(world, log, cases, settings, page_aware=False)
     if effects:
         # Where modules act on those below, q̂ can know it: DM and DR gain from it, and Cascade-DR is meant for it.
-        aware = _estimates(world, pages, targets, settings, page_aware=True)
+        aware = _estimates(world, log, cases, settings, page_aware=True)
         for name, estimates in found.items():
             for metric in METRICS:
                 for estimator in ("dm", "dr", "cascade_dr"):
                     estimates[f"{metric} {estimator}{PAGE_AWARE}"] = aware[name][f"{metric} {estimator}"]
-    return found
+    return {name: Judged(estimates, log.values[cases[name]]) for name, estimates in found.items()}
 
 
 def _estimates(
-    world: World, pages: Pages, targets: Mapping[str, np.ndarray], settings: Settings, *, page_aware: bool
+    world: World, log: Log, cases: Mapping[str, str], settings: Settings, *, page_aware: bool
 ) -> dict[str, Estimates]:
-    """What stage evaluate would say of policies that show `targets [pages, slots]`, by name."""
-    params = settings.evaluate
+    """What stage evaluate would say of the policy of each case."""
+    params, pages = settings.evaluate, log.pages
     model = RewardModel.fit(
         world.encoder,
         pages.encoded,
@@ -172,8 +181,8 @@ def _estimates(
     logged = LoggedPages(pages, model, params)
     bootstrap = logged.bootstrap()
     found: dict[str, Estimates] = {}
-    for name, target in targets.items():
-        values = report.estimates(logged.value(target), bootstrap)
+    for name, target in cases.items():
+        values = report.estimates(logged.value(log.targets[target]), bootstrap)
         found[name] = {
             f"{metric} {estimator}": Estimate(**values[f"{metric}_{estimator}"])
             for metric in METRICS

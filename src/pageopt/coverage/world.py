@@ -42,6 +42,22 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Log:
+    """A log of random pages.
+
+    Attributes:
+        pages: as stage prepare would give them.
+        targets: what each policy to judge shows on them, `[pages, slots]`.
+        values: exact "ctr" and "ptr" of each policy on these very visits. Visits do not depend on what was shown, so
+            that this differs from the population's value by their chance only.
+    """
+
+    pages: Pages
+    targets: Mapping[str, np.ndarray]
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class World:
     """The shop and what is judged in it.
 
@@ -70,8 +86,8 @@ class World:
         targets = {MOST_CLICKED: _under_family_rule(catalog, orders), ONE_FAMILY: _family_first(catalog, orders)}
         return cls(catalog, _encoder(catalog, contexts), targets)
 
-    def log(self, seed: int, pages: int) -> tuple[Pages, np.ndarray]:
-        """A log of random pages as stage prepare would give it, and the availability group `[pages]` of each."""
+    def log(self, seed: int, pages: int) -> Log:
+        """A log of `pages` random pages of other people."""
         catalog = _other_people(self.catalog, seed)
         contexts = _visits(catalog, pages)
         modules, propensity = _random_pages(catalog, contexts)
@@ -98,7 +114,8 @@ class World:
             weight=np.ones(pages, dtype=np.float32),
             candidates=catalog.candidates[contexts.group],
         )
-        return found, contexts.group
+        targets = {name: page_of_group[contexts.group] for name, page_of_group in self.targets.items()}
+        return Log(found, targets, {name: _value(catalog, contexts, target) for name, target in targets.items()})
 
     def truth(self, target: str, seed: int, pages: int) -> dict[str, Truth]:
         """True "ctr" and "ptr" of one of `targets`: exact on each of at least `pages` visits of people drawn anew."""
@@ -106,9 +123,8 @@ class World:
         crowd = replace(self.catalog, params=self.catalog.params.model_copy(update={"users": _TRUTH_USERS}))
         for number in range(-(-pages // BATCH)):
             contexts = _visits(_other_people(crowd, seed + number), BATCH)
-            expected = ClickModel(self.catalog).expected(Intent.of(contexts), self.targets[target][contexts.group])
-            for name, chance in zip(means, expected, strict=True):
-                means[name].append(float(chance.sum(axis=1).mean()))
+            for name, value in _value(self.catalog, contexts, self.targets[target][contexts.group]).items():
+                means[name].append(value)
         return {
             name: Truth(float(np.mean(of)), float(np.std(of, ddof=1) / np.sqrt(len(of))) if len(of) > 1 else 0.0)
             for name, of in means.items()
@@ -134,6 +150,12 @@ def _rewards(catalog: Catalog, contexts: Contexts, modules: np.ndarray) -> tuple
     click, purchase = ClickModel(catalog).expected(Intent.of(contexts), modules)
     chance = stream(catalog.seed, Stream.BEHAVIOUR, 0, 0).random(click.shape)
     return chance < click, chance < purchase  # a purchase is a click: P(purchase) ≤ P(click)
+
+
+def _value(catalog: Catalog, contexts: Contexts, target: np.ndarray) -> dict[str, float]:
+    """Exact CTR and PTR of the pages `target [pages, slots]` on these visits."""
+    click, purchase = ClickModel(catalog).expected(Intent.of(contexts), target)
+    return {"ctr": float(click.sum(axis=1).mean()), "ptr": float(purchase.sum(axis=1).mean())}
 
 
 def _columns(catalog: Catalog, contexts: Contexts) -> dict[str, np.ndarray]:

@@ -71,7 +71,7 @@ def calibration(
     at = page * filled + place
 
     def by_page(weight: NDArray) -> Floats:
-        sums = np.bincount(at, weights=weight, minlength=bootstrap.pages * filled)
+        sums: Floats = np.bincount(at, weights=weight, minlength=bootstrap.pages * filled).astype(np.float64)
         return sums.reshape(bootstrap.pages, filled)
 
     columns = np.hstack([by_page(np.ones(len(chance))), by_page(chance), by_page(label.astype(np.float64))])

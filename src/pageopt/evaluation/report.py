@@ -111,8 +111,18 @@ def as_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for model, metrics in models.items():
         for metric, estimate in metrics.items():
-            if metric.startswith("true_"):
+            if metric.startswith("true_") or metric == "calibration":
                 continue
             true = metrics.get(f"true_{metric[:3]}") if metric[:4] in ("ctr_", "ptr_") else None
             rows.append({"model": model, "metric": metric, **estimate, "true": true["value"] if true else None})
     return rows
+
+
+def calibration_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Rows {"model", "reward", "bin", "count", "predicted", "observed", "low", "high"} of plots/calibration.csv."""
+    return [
+        {"model": model, "reward": reward, "bin": number, **entry}
+        for model, metrics in models.items()
+        for reward, curve in metrics.get("calibration", {}).items()
+        for number, entry in enumerate(curve, 1)
+    ]

@@ -1,4 +1,4 @@
-"""Stage evaluate: reports/evaluation.json, reports/plots/estimates.csv and models/reward.
+"""Stage evaluate: reports/evaluation.json, reports/plots/estimates.csv and calibration.csv, and models/reward.
 
 Estimates are made on the exploration pages of the test split, ranking metrics on all of it.
 """
@@ -22,6 +22,7 @@ from rich.table import Table
 from pageopt.config import EvaluateParams, SearchParams, load
 from pageopt.errors import EvaluationError
 from pageopt.evaluation import report
+from pageopt.evaluation.calibration import calibration
 from pageopt.evaluation.compare import (
     LoggedPages,
     PolicyValue,
@@ -87,6 +88,8 @@ def run(workspace: Workspace) -> None:
         for name, metrics in ranking["models"].items():
             evaluation["models"][name] = metrics | evaluation["models"][name]
         evaluation["ranking"] = ranking["on"]
+    with console.status("Calibrating"):
+        evaluation["models"][CANDIDATE] |= _calibration(model, test, params)
     for name in snapshots:
         earned = evaluation["logged"].get(logged_as(name), {})
         evaluation["models"][name] |= {f"logged_{metric}": earned[metric] for metric in report.METRICS if earned}
@@ -219,6 +222,24 @@ def _ranking(
     return {"models": models, "on": {"label": label, "pages": len(test), "f1_threshold": finite}}
 
 
+def _calibration(model: Trnn, test: Pages, params: EvaluateParams) -> dict[str, Any]:
+    """{"ece_click", "ece_purchase", "calibration": {"click", "purchase"}} of the heads that were trained."""
+    shown = test.observed
+    page, _ = np.nonzero(shown)
+    bootstrap = UserBootstrap(
+        len(test), test.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
+    )
+    found: dict[str, Any] = {"calibration": {}}
+    for head, label in (("click", test.click), ("purchase", test.purchase)):
+        if head not in model.config.trained_heads:
+            continue
+        chance = shown_probabilities(model, test.encoded, test.module, head)
+        result = calibration(label[shown] > 0, chance[shown], page, bootstrap)
+        found[f"ece_{head}"] = result.error.as_json()
+        found["calibration"][head] = [entry.as_json() for entry in result.bins]
+    return found
+
+
 def _add_truth(
     raw: Path, evaluation: dict[str, Any], page_ids: NDArray, module_ids: Sequence[str], pages: Mapping[str, NDArray]
 ) -> None:
@@ -245,6 +266,11 @@ def _write(workspace: Workspace, evaluation: Mapping[str, Any]) -> None:
         writer = csv.DictWriter(file, ["model", "metric", "value", "low", "high", "true"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(report.as_rows(evaluation["models"]))
+    with (plots / "calibration.csv").open("w", encoding="utf-8", newline="") as file:
+        names = ["model", "reward", "bin", "count", "predicted", "observed", "low", "high"]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(report.calibration_rows(evaluation["models"]))
 
 
 def _write_pages(file: Path, test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue]) -> None:
