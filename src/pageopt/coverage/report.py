@@ -94,7 +94,7 @@ def table(case: str, metric: str, outcome: Outcome) -> Table:
     """One case and metric."""
     truth = outcome.truth[metric]
     title = f"{case}: {metric.upper()}, truth {truth.value:.4f} ± {truth.standard_error:.4f}"
-    shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for head in ("estimator", "bias ± s.e.", "share", "RMSE", "interval covers"):
         shown.add_column(head, justify="left" if head == "estimator" else "right", no_wrap=True)
     for estimator in outcome.estimators(metric):
