@@ -108,7 +108,8 @@ def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
         text = (tmp_path / "params.yaml").read_text()
         for key, value in (
             ("bootstrap: 1000", "bootstrap: 200"),
-            ("folds: 3, rounds: 80", "folds: 2, rounds: 8"),
+            ("folds: 3", "folds: 2"),
+            ("rounds: 80", "rounds: 8"),
             ("threads: 2", "threads: 1"),
         ):
             assert key in text

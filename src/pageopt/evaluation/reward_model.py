@@ -8,7 +8,7 @@ every later comparison with the saved models. The models remember whom they were
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,10 +23,12 @@ from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.above_features import AboveFeatures
 from pageopt.evaluation.reward_features import RewardFeatures
+from pageopt.evaluation.reward_network import Network
 from pageopt.evaluation.reward_trees import Trees
 from pageopt.features.encoder import EncodedPages, Encoder
 
 REWARDS = ("click", "purchase")
+_KINDS: dict[str, type[Trees] | type[Network]] = {"xgboost": Trees, "mlp": Network}
 _BLOCK = 200_000  # rows scored at a time, some 40 MB
 
 
@@ -43,7 +45,7 @@ def page_units(user_id: NDArray, page_id: NDArray) -> NDArray[np.uint64]:
 
 
 class RewardModel:
-    """q̂ by fold and reward. `fit` or `load` one.
+    """q̂ by fold and reward, of boosted trees or networks. `fit` or `load` one.
 
     `policies` are the logging policies whose pages the estimators use; it may have been fitted on those of more.
     A page-aware one reads the modules above a slot too.
@@ -53,7 +55,7 @@ class RewardModel:
         self,
         features: RewardFeatures,
         above: AboveFeatures | None,
-        models: list[Trees],
+        models: Sequence[Trees | Network],
         fitted_on: list[NDArray[np.uint64]],
         policies: tuple[str, ...],
     ) -> None:
@@ -88,6 +90,7 @@ class RewardModel:
         `rewards` holds "click" and "purchase", each `[pages, slots]` of 0 and 1. One that is the same everywhere (no
         purchase in the log) is predicted as that constant. Raises EvaluationError where a fold has no page to learn.
         """
+        kind = _KINDS[params.kind]
         features = RewardFeatures.of(encoder)
         above = AboveFeatures.of(encoder) if params.page_aware else None
         fold = _fold_of(unit, params.folds)
@@ -103,12 +106,13 @@ class RewardModel:
                     "pages belong to it. Evaluate on pages of more users, or lower evaluate.reward_model.folds."
                 )
 
-        def fit_fold(fitted: NDArray[np.bool_]) -> Trees:
+        def fit_fold(fitted: NDArray[np.bool_]) -> Trees | Network:
             used = fitted[page]
-            return Trees.fit(rows[used], {n: label[used] for n, label in labels.items()}, types, params, seed)
+            return kind.fit(rows[used], {n: label[used] for n, label in labels.items()}, types, params, seed)
 
         # A thread a fold rather than several a tree: no waiting at every node, and no other figures on more cores.
-        with ThreadPoolExecutor(max_workers=threads) as pool:
+        # PyTorch's number of threads is the process's, so networks come one by one.
+        with ThreadPoolExecutor(max_workers=threads if kind is Trees else 1) as pool:
             fits = pool.map(fit_fold, others)
             bar = track(fits, "Reward model, folds", total=params.folds, transient=True, disable=not progress)
             models = list(bar)
@@ -169,7 +173,12 @@ class RewardModel:
         if self._above is not None:
             self._above.save(folder / "above.safetensors")
         constants = [model.save(folder, number) for number, model in enumerate(self._models)]
-        content = {"policies": list(self.policies), "page_aware": self._above is not None, "constants": constants}
+        content = {
+            "policies": list(self.policies),
+            "kind": next(name for name, kind in _KINDS.items() if isinstance(self._models[0], kind)),
+            "page_aware": self._above is not None,
+            "constants": constants,
+        }
         (folder / "reward.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         save_file({f"fold-{i}": units for i, units in enumerate(self._fitted_on)}, folder / "units.safetensors")
 
@@ -179,8 +188,9 @@ class RewardModel:
         try:
             content = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
             units = load_file(folder / "units.safetensors")
+            kind = _KINDS[content["kind"]]
             models = [
-                Trees.load(folder, number, constants, REWARDS, threads)
+                kind.load(folder, number, constants, REWARDS, threads)
                 for number, constants in enumerate(content["constants"])
             ]
             return cls(
