@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.cascade import cascade_ratio, conditional_propensity, unknown_conditionals
+from pageopt.evaluation.cascade import cascade_ratio, cascade_support, conditional_propensity, unknown_conditionals
 from pageopt.evaluation.offpolicy import cascade_dr, dr, ips
 
 MODULES, SLOTS = 5, 3
@@ -80,3 +80,12 @@ def test_where_conditionals_are_not_known_it_says_why():
     assert "candidates" in why(available=None)
     assert "not 1/candidates" in why(propensity=marginal * np.array([1, 1, 1.3]))
     assert "empty slots" in why(logged=np.where(np.arange(SLOTS) == 2, -1, ORDERS))
+
+
+def test_slots_that_too_few_pages_agree_down_to():
+    weight = np.zeros((200, 3))
+    weight[:100, 0], weight[:30, 1], weight[:4, 2] = 5, 20, 60
+    found = cascade_support(weight)
+    assert found["pages"] == [100, 30, 4]
+    assert "slots from 3 on to q̂: 4 logged pages" in found["warning"]
+    assert cascade_support(weight[:, :2])["warning"] is None

@@ -180,6 +180,7 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     assert found["pages"]["policies"] == ["random"]
     assert found["pages"]["estimated_on"] == found["logged"]["random"]["pages"]
     assert all(entry["consistent"] for entry in found["diagnostics"].values())
+    assert all(len(entry["cascade"]["pages"]) == SLOTS for entry in found["diagnostics"].values())
     assert all(entry["warnings"] == [] for entry in found["diagnostics"].values())
     assert found["reward_model"]["click"]["loss"] == found["reward_model"]["click"]["loss_cross_fitted"]
     assert all(entry["matched_clicks"] > 50 for entry in found["diagnostics"].values())

@@ -12,6 +12,8 @@ from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Floats
 
 UNIFORM = "random"
+# With fewer pages that agree down to a slot, its correction of q̂ is chance, and a bootstrap cannot know how much.
+MIN_AGREEING = 30
 
 
 def conditional_propensity(available: NDArray[np.int64], slots: int) -> Floats:
@@ -62,3 +64,19 @@ def unknown_conditionals(
     if not np.array_equal(shown, filled):
         return f"some {UNIFORM!r} pages have empty slots though modules were left"
     return None
+
+
+def cascade_support(weight: Floats) -> dict[str, object]:
+    """{"pages", "warning"} of w_{1:s} `[pages, slots]`: pages that agree with the policy down to each slot.
+
+    The warning, None or one line, says from which slot on fewer than MIN_AGREEING do.
+    """
+    agreeing = (weight > 0).sum(axis=0)
+    few = np.flatnonzero(agreeing < MIN_AGREEING)
+    warning = None
+    if few.size:
+        warning = (
+            f"Cascade-DR leaves slots from {int(few[0]) + 1} on to q̂: {int(agreeing[few[0]])} logged pages agree with "
+            f"the policy down to there, fewer than {MIN_AGREEING}"
+        )
+    return {"pages": agreeing.tolist(), "warning": warning}

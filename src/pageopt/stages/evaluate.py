@@ -23,6 +23,7 @@ from pageopt.config import EvaluateParams, SearchParams, load
 from pageopt.errors import EvaluationError
 from pageopt.evaluation import report
 from pageopt.evaluation.calibration import calibration
+from pageopt.evaluation.cascade import cascade_support
 from pageopt.evaluation.compare import (
     LoggedPages,
     PolicyValue,
@@ -175,6 +176,7 @@ def _diagnostics(
     return found | {
         "matched_clicks": value.click.matched,
         "matched_purchases": value.purchase.matched,
+        "cascade": None if value.cascade is None else cascade_support(value.cascade),
         "warnings": warnings,
     }
 
