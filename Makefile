@@ -2,6 +2,7 @@
 # make serve   serve the promoted Bento on port 3000
 # make test    set up what is missing, then lint, types and tests
 # make bench   measure, and write reports/bench.json                   PRESET=paper adds the long figures
+# make coverage  hold the off-policy estimators against the truth on 200 simulated logs: reports/coverage.html
 # make lock    bring the locks in line with pyproject.toml and serving.in
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -21,7 +22,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-.PHONY: run serve test bench setup lock configure
+.PHONY: run serve test bench coverage setup lock configure
 
 setup: $(READY)
 
@@ -54,6 +55,9 @@ test: $(READY)
 
 bench: $(READY)
 	@python -m pageopt.bench $(if $(filter paper,$(PRESET)),--long)
+
+coverage: $(READY)
+	@OMP_NUM_THREADS=1 pageopt coverage
 
 lock:
 	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -67,6 +67,19 @@ def export() -> None:
 
 
 @_app.command()
+def coverage(
+    logs: Annotated[int, typer.Option(help="independent logs")] = 200,
+    pages: Annotated[int, typer.Option(help="pages of each log")] = 8000,
+    processes: Annotated[int, typer.Option(help="processes that judge them")] = 2,
+) -> None:
+    """Hold the off-policy estimators against the truth on many simulated logs: reports/coverage.json and .html."""
+    from pageopt.coverage.command import coverage as study
+    from pageopt.coverage.settings import Settings
+
+    study(Workspace.find(), Settings(logs=logs, pages=pages), processes)
+
+
+@_app.command()
 def configure(
     preset: Annotated[str, typer.Option(help="scale: demo, paper or small")] = "",
     source: Annotated[str, typer.Option(help="where logs come from: simulator, obd or parquet")] = "",

@@ -190,13 +190,25 @@ class SearchParams(Section):
     objective: Literal["click", "intent", "purchase"]
 
 
-class RewardModelParams(Section):
-    """The cross-fitted XGBoost reward model."""
+class RewardNetworkParams(Section):
+    """The reward model as a network."""
 
+    epochs: int = Field(default=6, gt=0)
+    width: int = Field(default=64, gt=0)
+    learning_rate: float = Field(default=0.002, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+
+class RewardModelParams(Section):
+    """The cross-fitted reward model q̂; rounds, depth and learning_rate are those of the boosted trees."""
+
+    kind: Literal["xgboost", "mlp"] = "xgboost"
+    page_aware: bool = Field(default=False, description="q̂ reads the modules above a slot, as Cascade-DR wants it")
     folds: int = Field(ge=2)
     rounds: int = Field(gt=0)
     depth: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
+    network: RewardNetworkParams = RewardNetworkParams()
 
 
 class EvaluateParams(Section):
@@ -207,6 +219,7 @@ class EvaluateParams(Section):
     bootstrap: int = Field(gt=0)
     confidence: float = Field(gt=0, lt=1)
     max_weight: float = Field(ge=1)
+    max_cascade_weight: float = Field(default=1000.0, ge=1, description="cut of Cascade-DR's products of weights")
     reward_model: RewardModelParams
 
 

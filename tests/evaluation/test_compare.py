@@ -91,6 +91,20 @@ def test_weights_are_clipped(shop):
     assert value.weights.clipped.max() == 5 == value.click.weight.max()
 
 
+def test_cascade_weights_come_from_uniform_orders_only(shop):
+    pages = shop.pages(400)
+    model = _reward_model(shop, pages)
+    logged = LoggedPages(pages, model, PARAMS.model_copy(update={"max_cascade_weight": 50.0}))
+    assert logged.no_cascade is None
+    value = logged.value(logged.module)
+    np.testing.assert_allclose(value.cascade, np.tile([9, 50, 50], (len(logged), 1)))  # 9, 9·8, 9·8·7 cut at 50
+    assert logged.value_of_marginals(np.full((shop.slots, shop.modules), 1 / shop.modules)).cascade is None
+    single = shop.pages(400, single=True)
+    logged = LoggedPages(single, _reward_model(shop, single), PARAMS)
+    assert "one slot a page" in logged.no_cascade
+    assert logged.value(np.zeros_like(logged.module)).cascade is None
+
+
 def test_a_log_of_single_slots_judges_the_observed_slot_only(shop):
     pages = shop.pages(9000, users=9000, single=True)
     model = _reward_model(shop, pages)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import UserBootstrap, unit_codes
-from pageopt.evaluation.offpolicy import difference, dm, dr, ips, snips
+from pageopt.evaluation.offpolicy import cascade_dr, difference, dm, dr, ips, sndr, snips
 
 finite = st.floats(0, 5, allow_subnormal=False)
 
@@ -34,6 +34,32 @@ def test_values_are_the_formulas(arrays_):
     assert snips(reward, weight, **quick).value == pytest.approx(np.sum(by_slot), abs=1e-12, rel=1e-12)
     expected = per_page(q_target + weight * (reward - q_logged)).mean()
     assert dr(reward, weight, q_logged, q_target, **quick).value == pytest.approx(expected, abs=1e-12)
+    corrections = (weight * (reward - q_logged)).sum(axis=0) / weight.sum(axis=0)
+    expected = per_page(q_target).mean() + np.sum(corrections)
+    assert sndr(reward, weight, q_logged, q_target, **quick).value == pytest.approx(expected, abs=1e-12, rel=1e-12)
+
+
+@given(logs(slots=3), st.sampled_from([np.inf, 8.0]))
+@settings(max_examples=40, deadline=None)
+def test_cascade_dr_is_the_formula(arrays_, most):
+    reward, ratio, q_logged, q_target = arrays_
+    total = 0.0
+    for page in range(len(reward)):
+        product = 1.0
+        for slot in range(3):
+            product *= ratio[page, slot]
+            weight = min(product, most)
+            total += q_target[page, slot] + weight * (reward[page, slot] - q_logged[page, slot])
+    got = cascade_dr(reward, ratio, q_logged, q_target, max_weight=most, replicates=5).value
+    assert got == pytest.approx(total / len(reward), abs=1e-12, rel=1e-12)
+
+
+@given(logs(slots=2))
+@settings(max_examples=20, deadline=None)
+def test_self_normalised_dr_does_not_ask_for_the_scale_of_propensities(arrays_):
+    reward, weight, q_logged, q_target = arrays_
+    once, thrice = (sndr(reward, w, q_logged, q_target, replicates=5).value for w in (weight, 3 * weight))
+    assert once == pytest.approx(thrice, abs=1e-10)
 
 
 @given(logs(), st.integers(0, 5))
@@ -71,6 +97,12 @@ def test_unit_weights_give_the_mean_of_what_was_shown():
         (lambda r, w, q: dm([["a"]]), r"q_target must hold numbers"),
         (lambda r, w, q: ips(r[:0], w[:0]), r"at least one page"),
         (lambda r, w, q: snips(r, w * [1, 0]), r"weight\[:, 1\] is zero on every page"),
+        (lambda r, w, q: sndr(r, w * [1, 0], q, q), r"weight\[:, 1\] is zero on every page.*self-normalised DR"),
+        (
+            lambda r, w, q: cascade_dr(r[:, 0], w[:, 0], q[:, 0], q[:, 0]),
+            r"reward has shape \(4,\); a cascade has slots",
+        ),
+        (lambda r, w, q: cascade_dr(r, -w, q, q), r"weight\[0, 0\] is -"),
         (lambda r, w, q: dm(q, replicates=0), r"replicates ≥ 1"),
         (lambda r, w, q: difference(r, r), r"first has shape \(4, 2\)"),
         (lambda r, w, q: difference(r[:, 0], r[:3, 0]), r"second has shape \(3,\)"),

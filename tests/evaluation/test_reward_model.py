@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pageopt.config import RewardModelParams
+from pageopt.config import RewardModelParams, RewardNetworkParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.reward_features import RewardFeatures
 from pageopt.evaluation.reward_model import RewardModel, page_units
@@ -36,9 +36,17 @@ def test_rows_hold_the_counters_of_the_modules_own_family(shop):
     np.testing.assert_array_equal(rows[:, features.types.index("q")], slot)
 
 
-def test_learns_the_clicks_and_scores_any_modules(shop):
+KINDS = ("xgboost", "mlp")
+
+
+def _of(kind):
+    return PARAMS.model_copy(update={"kind": kind, "rounds": 40, "network": RewardNetworkParams(epochs=15)})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learns_the_clicks_and_scores_any_modules(shop, kind):
     encoder, log = shop.encoder(), shop.pages(3000, users=2000)
-    model = _fit(encoder, log, params=PARAMS.model_copy(update={"rounds": 40}))
+    model = _fit(encoder, log, params=_of(kind))
     other = np.roll(log.module, 1, axis=0)
     other[0] = [4, -1, 4]
     q = model.predict(log.encoded, page_units(log.user_id, log.page_id), other)
@@ -48,15 +56,16 @@ def test_learns_the_clicks_and_scores_any_modules(shop):
     assert abs(q["click"].mean() - truth.mean()) < 0.02
 
 
-def test_no_page_is_scored_by_a_model_that_saw_its_user(shop):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_is_scored_by_a_model_that_saw_its_user(shop, kind):
     encoder, log = shop.encoder(), shop.pages(400)
     unit = page_units(log.user_id, log.page_id)
     # Scores do not change when the rewards of the page's own fold do.
-    model = _fit(encoder, log)
-    scores = model.predict(log.encoded, unit, log.module)["click"]
+    params = PARAMS.model_copy(update={"kind": kind})
+    scores = _fit(encoder, log, params=params).predict(log.encoded, unit, log.module)["click"]
     own = unit % 3 == 1
     changed = replace(log, click=np.where(own[:, None], 1 - log.click, log.click))
-    others = _fit(encoder, changed).predict(log.encoded, unit, log.module)["click"]
+    others = _fit(encoder, changed, params=params).predict(log.encoded, unit, log.module)["click"]
     np.testing.assert_array_equal(scores[own], others[own])
     assert (scores[~own] != others[~own]).any()
 
@@ -91,18 +100,70 @@ def test_saved_model_scores_the_same(shop, tmp_path):
         np.testing.assert_array_equal(loaded.predict(log.encoded, unit, log.module)[name], scores)
 
 
-def test_the_same_seed_gives_the_same_files(shop, tmp_path):
+def test_a_saved_network_scores_the_same(shop, tmp_path):
+    log = shop.pages(300)
+    unit = page_units(log.user_id, log.page_id)
+    model = _fit(shop.encoder(), log, params=_of("mlp"))
+    model.save(tmp_path)
+    loaded = RewardModel.load(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"reward.json", "features.safetensors", "units.safetensors"} | {
+        f"network-{n}.safetensors" for n in range(3)
+    }
+    unseen = np.full_like(log.module, shop.modules - 1)
+    for modules in (log.module, unseen):
+        for name, scores in model.predict(log.encoded, unit, modules).items():
+            np.testing.assert_array_equal(loaded.predict(log.encoded, unit, modules)[name], scores)
+
+
+def test_a_network_that_meets_a_value_it_has_not_seen(shop):
+    """A module that no fold's log shows still gets a probability."""
+    log = shop.pages(400)
+    log = replace(log, module=np.where(log.module == shop.modules - 1, -1, log.module))
+    model = _fit(shop.encoder(), log, params=_of("mlp"))
+    unseen = np.full_like(log.module, shop.modules - 1)
+    chance = model.predict(log.encoded, page_units(log.user_id, log.page_id), unseen)["click"]
+    assert ((chance > 0) & (chance < 1)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_files(shop, tmp_path, kind):
     log = shop.pages(300)
     for folder in ("a", "b"):
-        _fit(shop.encoder(), log, threads=2).save(tmp_path / folder)
+        _fit(shop.encoder(), log, threads=2, params=_of(kind)).save(tmp_path / folder)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_no_purchase_in_the_log_predicts_none(shop, tmp_path):
+def test_a_page_aware_model_learns_what_stands_above(shop, tmp_path):
+    encoder, log = shop.encoder(), shop.pages(6000, users=4000)
+    family = np.asarray(encoder.module_family)[log.module]
+    repeated = (family[:, 1:, None] == family[:, None, :-1]) & (np.arange(2) <= np.arange(2)[:, None])
+    chance = np.full(log.module.shape, 0.5)
+    chance[:, 1:] = np.where(repeated.any(axis=2), 0.05, 0.5)  # a module is clicked unless its family is above already
+    click = (np.random.default_rng(5).random(chance.shape) < chance).astype(np.float32)
+    log = replace(log, click=click)
+    unit = page_units(log.user_id, log.page_id)
+    model = _fit(encoder, log, params=PARAMS.model_copy(update={"page_aware": True, "rounds": 40}))
+    found = model.predict(log.encoded, unit, log.module)["click"]
+    assert np.corrcoef(found[:, 1:].ravel(), chance[:, 1:].ravel())[0, 1] > 0.9
+    blind = _fit(encoder, log, params=PARAMS.model_copy(update={"rounds": 40}))
+    assert (
+        np.corrcoef(blind.predict(log.encoded, unit, log.module)["click"][:, 1:].ravel(), chance[:, 1:].ravel())[0, 1]
+        < 0.3
+    )
+    # What is above comes from `shown`, by default the page itself.
+    nothing = model.predict(log.encoded, unit, log.module, np.full(log.module.shape, -1))["click"]
+    assert (nothing[:, 1:] != found[:, 1:]).any()
+    model.save(tmp_path)
+    np.testing.assert_array_equal(RewardModel.load(tmp_path).predict(log.encoded, unit, log.module)["click"], found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_purchase_in_the_log_predicts_none(shop, tmp_path, kind):
     log = shop.pages(200)
     log = replace(log, purchase=np.zeros_like(log.purchase))
-    model = _fit(shop.encoder(), log)
+    model = _fit(shop.encoder(), log, params=_of(kind))
     model.save(tmp_path)
     q = RewardModel.load(tmp_path).predict(log.encoded, page_units(log.user_id, log.page_id), log.module)
     assert (q["purchase"] == 0).all()

@@ -90,6 +90,22 @@ def test_the_page_needs_no_network_and_escapes_what_it_shows(workspace: Workspac
     assert 'href="drift.html"' in (workspace.reports / "release.html").read_text()
 
 
+def test_calibration_is_drawn_beside_the_line_where_it_is_right(workspace: Workspace):
+    file = workspace.reports / "evaluation.json"
+    evaluation = json.loads(file.read_text())
+    curve = [
+        {"count": 50, "predicted": p, "observed": o, "low": 0.0, "high": 0.3} for p, o in ((0.1, 0.12), (0.2, 0.19))
+    ]
+    error = {"value": 0.0151, "low": 0.01, "high": 0.03}
+    evaluation["models"]["trnn"] |= {"calibration": {"click": curve}, "ece_click": error}
+    file.write_text(json.dumps(evaluation))
+    report.write(workspace, workspace.reports, release(), EXPOSURE, 0.95)
+    page = (workspace.reports / "release.html").read_text()
+    assert "trnn, click: error 0.0151 (0.0100 to 0.0300)" in page
+    assert page.count("<svg") == 6
+    assert "as predicted" in page
+
+
 def test_a_run_without_evaluation_or_training_still_has_a_report(tmp_path: Path):
     workspace = Workspace(tmp_path)
     rejected = release(verdict="rejected", version=None, bento=None, why="data: too few pages")
@@ -122,6 +138,8 @@ def test_charts_are_well_formed_and_stay_inside_their_frame():
         charts.intervals([charts.Interval("alone", 0.0, 0.0, 0.0)], "t"),
         charts.lines({"x": [(1, 0.5), (2, float("nan")), (3, 0.4)], "empty": []}, "t", "epoch"),
         charts.lines({"one point": [(1, 0.5)]}, "t", "epoch"),
+        charts.distributions({"a <b>": [-0.2, 0.0, 0.1, 3.0], "alone": [0.0]}, "t"),
+        charts.distributions({"one number": [0.4]}, "t"),
         charts.heat(np.array([[0.2, 0.8], [0.0, 0.0]]), ["a", "b"], ["1", "2"], "t"),
     ]
     for plot in plots:

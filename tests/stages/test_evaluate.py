@@ -108,7 +108,8 @@ def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
         text = (tmp_path / "params.yaml").read_text()
         for key, value in (
             ("bootstrap: 1000", "bootstrap: 200"),
-            ("folds: 3, rounds: 80", "folds: 2, rounds: 8"),
+            ("folds: 3", "folds: 2"),
+            ("rounds: 80", "rounds: 8"),
             ("threads: 2", "threads: 1"),
         ):
             assert key in text
@@ -159,8 +160,15 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     found = _report(workspace)
     models = found["models"]
     assert set(models) == {"trnn", "static"}
-    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr")}
+    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")}
     names |= {"auc", "f1", "ndcg", "mrpr", "true_ctr", "true_ptr"}
+    curves = models["trnn"].pop("calibration")
+    assert {name: curve[0].keys() for name, curve in curves.items()} == dict.fromkeys(
+        ("click", "purchase"), {"count": 0, "predicted": 0, "observed": 0, "low": 0, "high": 0}.keys()
+    )
+    assert sum(entry["count"] for entry in curves["click"]) == found["pages"]["test"] * SLOTS
+    errors = {name: models["trnn"].pop(name) for name in ("ece_click", "ece_purchase")}
+    assert all(0 <= error["low"] <= error["value"] <= error["high"] < 0.2 for error in errors.values())
     for metrics in models.values():
         assert set(metrics) == names
         for name, estimate in metrics.items():
@@ -172,6 +180,9 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     assert found["pages"]["policies"] == ["random"]
     assert found["pages"]["estimated_on"] == found["logged"]["random"]["pages"]
     assert all(entry["consistent"] for entry in found["diagnostics"].values())
+    assert all(len(entry["cascade"]["pages"]) == SLOTS for entry in found["diagnostics"].values())
+    assert all(entry["warnings"] == [] for entry in found["diagnostics"].values())
+    assert found["reward_model"]["click"]["loss"] == found["reward_model"]["click"]["loss_cross_fitted"]
     assert all(entry["matched_clicks"] > 50 for entry in found["diagnostics"].values())
     change = found["differences"]["trnn - static"]
     assert change["ctr_dr"]["value"] == pytest.approx(
@@ -188,6 +199,11 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     plot = pd.read_csv(workspace.reports / "plots" / "estimates.csv")
     row = plot[(plot["model"] == "static") & (plot["metric"] == "ctr_dr")].iloc[0]
     assert row["true"] == pytest.approx(models["static"]["true_ctr"]["value"])
+    plot = pd.read_csv(workspace.reports / "plots" / "calibration.csv")
+    assert set(plot["reward"]) == {"click", "purchase"}
+    assert plot["observed"].tolist() == pytest.approx(
+        [entry["observed"] for curve in curves.values() for entry in curve]
+    )
     by_page = pq.read_table(workspace.reward_model / "test_pages.parquet").to_pandas()
     assert by_page["trnn_ctr"].mean() == pytest.approx(models["trnn"]["ctr_dr"]["value"])
 
@@ -254,8 +270,11 @@ def test_single_slots_snapshots_and_no_purchases(make_workspace):
     evaluate.run(workspace)
     found = _report(workspace)
     assert found["pages"]["single_slots"]
+    assert "one slot a page" in found["pages"]["no_cascade_dr"]
+    assert "ctr_cascade_dr" not in found["models"]["trnn"]
     assert found["pages"]["policies"] == ["random"]
     assert found["ranking"]["label"] == "click"
+    assert set(found["models"]["trnn"]["calibration"]) == {"click"}
     assert set(found["models"]) == {"trnn", "static", "bts"}
     assert "ndcg" not in found["models"]["trnn"]
     bts = found["models"]["bts"]

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from pageopt.config import EvaluateParams
 from pageopt.errors import EvaluationError
+from pageopt.evaluation.cascade import cascade_ratio, unknown_conditionals
 from pageopt.evaluation.estimate import Floats, UserBootstrap
-from pageopt.evaluation.offpolicy import Difference, dr_contributions, ips_contributions, paired
+from pageopt.evaluation.offpolicy import Difference, cascade_weights, dr_contributions, ips_contributions, paired
+from pageopt.evaluation.reward_check import RewardCheck, check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
 from pageopt.features.encoder import EncodedPages
@@ -72,6 +74,7 @@ class PolicyValue:
         weights: importance weights of the policy.
         click, purchase: terms of CTR and PTR; `value.ctr` and `value.ptr` are their DR contributions `[pages]`.
         single: the log shows one slot a page, so a page's value is that slot's.
+        cascade: w_{1:s} `[pages, slots]` of Cascade-DR, cut at max_cascade_weight; None where it is not offered.
     """
 
     rows: NDArray[np.int64]
@@ -80,6 +83,7 @@ class PolicyValue:
     click: Terms
     purchase: Terms
     single: bool
+    cascade: Floats | None = None
 
     @property
     def ctr(self) -> Floats:
@@ -162,7 +166,10 @@ def is_single(module: NDArray) -> bool:
 
 
 class LoggedPages:
-    """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies."""
+    """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies.
+
+    `available [pages]` is the number of candidates, None where the log does not hold them.
+    """
 
     def __init__(self, pages: Pages, reward_model: RewardModel, params: EvaluateParams) -> None:
         self.rows = exploration_rows(pages, reward_model.policies)
@@ -172,6 +179,8 @@ class LoggedPages:
         self.propensity = pages.propensity[self.rows]
         self.single = is_single(self.module)
         self._counted = counted_slots(self.module)
+        self.available = None if pages.candidates is None else (pages.candidates[self.rows] >= 0).sum(axis=1)
+        self._policy = pages.policy[self.rows]
         self._rewards = {
             "click": pages.click[self.rows].astype(np.float64),
             "purchase": pages.purchase[self.rows].astype(np.float64),
@@ -184,6 +193,23 @@ class LoggedPages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def check_reward_model(self) -> dict[str, RewardCheck]:
+        """Whether q̂ of "click" and "purchase" can be trusted on these pages."""
+        cross_fitted = self._model.predict(self.encoded, self._units, self.module)
+        in_sample = self._model.predict_in_sample(self.encoded, self._units, self.module)
+        shown, bootstrap = self.module >= 0, self.bootstrap()
+        return {
+            name: check_reward_model(
+                name, reward, self._q_logged[name], cross_fitted[name], in_sample[name], shown, bootstrap
+            )
+            for name, reward in self._rewards.items()
+        }
+
+    @cached_property
+    def no_cascade(self) -> str | None:
+        """Why Cascade-DR is not offered on these pages, None where it is."""
+        return unknown_conditionals(self._policy, self.module, self.propensity, self.available, self.single)
+
     def bootstrap(self) -> UserBootstrap:
         """Resamples of these pages' users, the same for every statistic."""
         params = self._params
@@ -195,24 +221,32 @@ class LoggedPages:
         """The policy that shows `modules [exploration pages, slots]` (indices, -1 where a page ends)."""
         weights = match_weights(modules, self.module, self.propensity, self._counted, self._params.max_weight)
         counted = np.where(self._counted, modules, -1)
-        return self._assemble(weights, self._model.predict(self.encoded, self._units, counted))
+        cascade = None
+        if self.no_cascade is None and self.available is not None:
+            ratio = cascade_ratio(modules, self.module, self.available)
+            cascade = cascade_weights(ratio, self._params.max_cascade_weight)
+        return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade)
 
     def value_of_marginals(self, probability: Floats) -> PolicyValue:
-        """The policy that ignores contexts and shows modules with marginals `probability [slots, modules]`."""
+        """The policy that ignores contexts and shows modules with marginals `probability [slots, modules]`.
+
+        Marginals do not say what stands above: a page-aware q̂ is asked as if nothing were known of it.
+        """
         weights = stochastic_weights(probability, self.module, self.propensity, self._counted, self._params.max_weight)
         q_target = {name: np.zeros(self.module.shape) for name in self._rewards}
+        unknown = np.full(self.module.shape, -1)
         for module in np.flatnonzero(probability.any(axis=0)):
             everywhere = np.where(self._counted & (probability[:, module] > 0), module, -1)
-            for name, q in self._model.predict(self.encoded, self._units, everywhere).items():
+            for name, q in self._model.predict(self.encoded, self._units, everywhere, unknown).items():
                 q_target[name] += probability[:, module] * q
-        return self._assemble(weights, q_target)
+        return self._assemble(weights, q_target, None)
 
-    def _assemble(self, weights: Weights, q_target: dict[str, Floats]) -> PolicyValue:
+    def _assemble(self, weights: Weights, q_target: dict[str, Floats], cascade: Floats | None) -> PolicyValue:
         terms = {
             name: Terms(reward, weights.clipped, self._q_logged[name], q_target[name])
             for name, reward in self._rewards.items()
         }
-        return PolicyValue(self.rows, self.user_id, weights, terms["click"], terms["purchase"], self.single)
+        return PolicyValue(self.rows, self.user_id, weights, terms["click"], terms["purchase"], self.single, cascade)
 
 
 def policy_values(pages: Pages, reward_model: RewardModel, modules: NDArray, params: EvaluateParams) -> PolicyValue:

@@ -28,12 +28,23 @@ class Difference:
     relative: Estimate | None
 
 
-def _check_weight(weight: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    array = check_numbers("weight", weight, shape=shape)
-    if (array < 0).any():
-        where = tuple(int(i) for i in np.argwhere(array < 0)[0])
-        raise EvaluationError(f"weight{list(where)} is {array[where]}; importance weights cannot be negative.")
-    return array
+def _logged(reward: ArrayLike, weight: ArrayLike) -> tuple[Floats, Floats]:
+    """Checked rewards and weights of one shape."""
+    rewards = check_numbers("reward", reward)
+    weights = check_numbers("weight", weight, shape=rewards.shape)
+    if (weights < 0).any():
+        where = tuple(int(i) for i in np.argwhere(weights < 0)[0])
+        raise EvaluationError(f"weight{list(where)} is {weights[where]}; importance weights cannot be negative.")
+    return rewards, weights
+
+
+def _terms(
+    reward: ArrayLike, weight: ArrayLike, q_logged: ArrayLike, q_target: ArrayLike
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Checked rewards, weights, q_logged and q_target of one shape."""
+    rewards, weights = _logged(reward, weight)
+    logged = check_numbers("q_logged", q_logged, shape=rewards.shape)
+    return rewards, weights, logged, check_numbers("q_target", q_target, shape=rewards.shape)
 
 
 def _sum_slots(array: Floats) -> Floats:
@@ -42,21 +53,23 @@ def _sum_slots(array: Floats) -> Floats:
 
 def ips_contributions(reward: ArrayLike, weight: ArrayLike) -> Floats:
     """What each page adds to the IPS mean, `[pages]`: Σ_s w·r."""
-    rewards = check_numbers("reward", reward)
-    return _sum_slots(_check_weight(weight, rewards.shape) * rewards)
+    rewards, weights = _logged(reward, weight)
+    return _sum_slots(weights * rewards)
 
 
 def dr_contributions(reward: ArrayLike, weight: ArrayLike, q_logged: ArrayLike, q_target: ArrayLike) -> Floats:
     """What each page adds to the DR mean, `[pages]`: Σ_s q̂(x,s,π_s) + w·(r − q̂(x,s,a_s))."""
-    rewards = check_numbers("reward", reward)
-    weights = _check_weight(weight, rewards.shape)
-    logged = check_numbers("q_logged", q_logged, shape=rewards.shape)
-    target = check_numbers("q_target", q_target, shape=rewards.shape)
+    rewards, weights, logged, target = _terms(reward, weight, q_logged, q_target)
     return _sum_slots(target + weights * (rewards - logged))
 
 
 def _bootstrap(pages: int, user_id: ArrayLike | None, seed: int, replicates: int, confidence: float) -> UserBootstrap:
     return UserBootstrap(pages, user_id, seed=seed, replicates=replicates, confidence=confidence)
+
+
+def _mean(contribution: Floats, user_id: ArrayLike | None, seed: int, replicates: int, confidence: float) -> Estimate:
+    """Mean over pages of `contribution [pages]`, with its interval."""
+    return _bootstrap(len(contribution), user_id, seed, replicates, confidence).mean(contribution)
 
 
 def dm(
@@ -68,8 +81,8 @@ def dm(
     confidence: float = 0.95,
 ) -> Estimate:
     """Direct method: mean over pages of q̂ on the page the policy would show. As good, and as biased, as q̂."""
-    target = check_numbers("q_target", q_target)
-    return _bootstrap(len(target), user_id, seed, replicates, confidence).mean(_sum_slots(target))
+    contribution = _sum_slots(check_numbers("q_target", q_target))
+    return _mean(contribution, user_id, seed, replicates, confidence)
 
 
 def ips(
@@ -82,8 +95,7 @@ def ips(
     confidence: float = 0.95,
 ) -> Estimate:
     """Inverse propensity scoring: mean over pages of w·r. Unbiased where every page of the policy could be logged."""
-    contribution = ips_contributions(reward, weight)
-    return _bootstrap(len(contribution), user_id, seed, replicates, confidence).mean(contribution)
+    return _mean(ips_contributions(reward, weight), user_id, seed, replicates, confidence)
 
 
 def snips(
@@ -100,22 +112,28 @@ def snips(
     Normalising each slot by its own weights keeps the value on the scale of a page, which is what `ips` estimates, and
     keeps a slot with few matches from moving the others. Raises EvaluationError where all weights of a slot are zero.
     """
-    rewards = check_numbers("reward", reward)
-    weights = _check_weight(weight, rewards.shape)
-    bootstrap = _bootstrap(len(rewards), user_id, seed, replicates, confidence)
-    return snips_estimate(rewards, weights, bootstrap)
+    rewards, weights = _logged(reward, weight)
+    return snips_estimate(rewards, weights, _bootstrap(len(rewards), user_id, seed, replicates, confidence))
 
 
 def snips_estimate(reward: Floats, weight: Floats, bootstrap: UserBootstrap) -> Estimate:
     """`snips` with resamples that other estimates share."""
-    rewards, weights = reward.reshape(len(reward), -1), weight.reshape(len(weight), -1)
+    rewards, weights = _by_slot(reward), _by_slot(weight)
+    _check_matched(weights, "SNIPS")
+    return bootstrap.ratio(weights * rewards, weights)
+
+
+def _by_slot(array: Floats) -> Floats:
+    return array.reshape(len(array), -1)
+
+
+def _check_matched(weights: Floats, estimator: str) -> None:
     empty = np.flatnonzero(weights.sum(axis=0) == 0)
     if empty.size:
         raise EvaluationError(
             f"weight[:, {int(empty[0])}] is zero on every page: no logged page agrees with the policy in that slot, so "
-            "SNIPS is undefined. Use DR, or more logs of a random policy."
+            f"{estimator} is undefined. Use DR, or more logs of a random policy."
         )
-    return bootstrap.ratio(weights * rewards, weights)
 
 
 def dr(
@@ -134,7 +152,86 @@ def dr(
     q̂ must not have been fitted on the page it is used on (`reward_model` cross-fits it).
     """
     contribution = dr_contributions(reward, weight, q_logged, q_target)
-    return _bootstrap(len(contribution), user_id, seed, replicates, confidence).mean(contribution)
+    return _mean(contribution, user_id, seed, replicates, confidence)
+
+
+def sndr(
+    reward: ArrayLike,
+    weight: ArrayLike,
+    q_logged: ArrayLike,
+    q_target: ArrayLike,
+    user_id: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Self-normalised DR: Σ_s [ mean q̂(x,s,π_s) + Σw·(r − q̂(x,s,a_s))/Σw ], the sums over pages.
+
+    Dividing by the weights that came, rather than by those expected, takes their chance out of the correction, at the
+    price of a bias that falls with the number of matches (Thomas and Brunskill, ICML 2016, weighted doubly robust, for
+    one step). Raises EvaluationError where all weights of a slot are zero.
+    """
+    terms = _terms(reward, weight, q_logged, q_target)
+    return sndr_estimate(*terms, _bootstrap(len(terms[0]), user_id, seed, replicates, confidence))
+
+
+def sndr_estimate(
+    reward: Floats, weight: Floats, q_logged: Floats, q_target: Floats, bootstrap: UserBootstrap
+) -> Estimate:
+    """`sndr` with resamples that other estimates share."""
+    weights = _by_slot(weight)
+    _check_matched(weights, "self-normalised DR")
+    correction = weights * (_by_slot(reward) - _by_slot(q_logged))
+    direct = _sum_slots(q_target)[:, None]
+    return bootstrap.ratio(np.hstack([direct, correction]), np.hstack([np.ones(direct.shape), weights]))
+
+
+def cascade_dr(
+    reward: ArrayLike,
+    ratio: ArrayLike,
+    q_logged: ArrayLike,
+    q_target: ArrayLike,
+    user_id: ArrayLike | None = None,
+    *,
+    max_weight: float = np.inf,
+    seed: int = 0,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Cascade-DR of a policy that shows one page a context: right where a slot's reward depends on those above it.
+
+    Kiyohara, Saito, Matsuhiro, Narita, Shimizu, Yamamoto, "Doubly Robust Off-Policy Evaluation for Ranking Policies
+    under the Cascade Behavior Model", WSDM 2022: the mean over pages of
+
+        Σ_s w_{1:s}·(r_s − Q̂_s(x, a_{1:s})) + w_{1:s−1}·E_{m∼π}[Q̂_s(x, a_{1:s−1}, m)],   w_{1:0} = 1,
+
+    where Q̂_s is the reward expected from slot s to the last one under π, and w_{1:s} = Π_{j≤s} π(a_j|x,a_{<j}) /
+    p(a_j|x,a_{<j}). Where π(x) is one page, a page with w_{1:s} > 0 shows π's modules down to slot s, so that
+    Q̂_s(x, a_{1:s}) = Σ_{l≥s} q̂(x,π_{1:l}) with q̂ of one slot's reward, and the sum telescopes to
+
+        Σ_s q̂(x,π_{1:s}) + w_{1:s}·(r_s − q̂(x,a_{1:s})).
+
+    Args:
+        reward: `[pages, slots]`.
+        ratio: `[pages, slots]` 1[π_s = a_s]/p(a_s|x,a_{<s}): the propensity given the modules above, not the marginal
+            one (`cascade.conditional_propensity`).
+        q_logged: `[pages, slots]` q̂(x,a_{1:s}): of the module shown, given those shown above it.
+        q_target: `[pages, slots]` q̂(x,π_{1:s}): of the policy's module, given the policy's modules above it.
+        user_id: `[pages]`, the unit of the bootstrap.
+        max_weight: w_{1:s} is cut here. The weights grow with every slot; the cut leaves lower slots to q̂.
+        seed, replicates, confidence: of the interval.
+    """
+    rewards, ratios, logged, target = _terms(reward, ratio, q_logged, q_target)
+    if rewards.ndim != 2:
+        raise EvaluationError(f"reward has shape {rewards.shape}; a cascade has slots: [pages, slots] is needed.")
+    weights = cascade_weights(ratios, max_weight)
+    return _mean(dr_contributions(rewards, weights, logged, target), user_id, seed, replicates, confidence)
+
+
+def cascade_weights(ratio: Floats, max_weight: float = np.inf) -> Floats:
+    """w_{1:s} = Π_{j≤s} of `ratio [pages, slots]`, at most `max_weight`."""
+    return np.minimum(np.cumprod(ratio, axis=1), max_weight)
 
 
 def difference(

@@ -8,7 +8,7 @@ import numpy as np
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.compare import PolicyValue, Terms
 from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
-from pageopt.evaluation.offpolicy import Difference, paired, snips_estimate
+from pageopt.evaluation.offpolicy import Difference, dr_contributions, paired, sndr_estimate, snips_estimate
 from pageopt.evaluation.power import power_of
 from pageopt.features.pages import Pages
 
@@ -22,26 +22,39 @@ def terms_of(value: PolicyValue, metric: str) -> Terms:
 
 
 def estimates(value: PolicyValue, bootstrap: UserBootstrap) -> dict[str, dict[str, Any]]:
-    """{"ctr_dm", "ctr_ips", "ctr_snips", "ctr_dr", "ptr_…"}, each {"value", "low", "high"}; nulls where undefined."""
+    """{"ctr_dm", "ctr_ips", "ctr_snips", "ctr_dr", "ctr_sndr", "ctr_cascade_dr", "ptr_…"}: {"value", "low", "high"}.
+
+    Nulls where undefined; Cascade-DR only where it is offered.
+    """
     found: dict[str, dict[str, Any]] = {}
     for metric in METRICS:
         terms = terms_of(value, metric)
         found[f"{metric}_dm"] = bootstrap.mean(terms.dm).as_json()
         found[f"{metric}_ips"] = bootstrap.mean(terms.ips).as_json()
-        found[f"{metric}_snips"] = _snips(value, terms, bootstrap)
+        found |= {f"{metric}_{name}": estimate for name, estimate in _self_normalised(value, terms, bootstrap).items()}
         found[f"{metric}_dr"] = bootstrap.mean(terms.dr).as_json()
+        if value.cascade is not None:
+            contribution = dr_contributions(terms.reward, value.cascade, terms.q_logged, terms.q_target)
+            found[f"{metric}_cascade_dr"] = bootstrap.mean(contribution).as_json()
     return found
 
 
-def _snips(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> dict[str, Any]:
-    reward, weight = terms.reward, terms.weight
+def _self_normalised(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> dict[str, dict[str, Any]]:
+    """SNIPS and self-normalised DR over the slots that the policy fills."""
+    parts = [terms.reward, terms.weight, terms.q_logged, terms.q_target]
     if value.single:  # one slot a page: all slots of the log together make the value of a page
-        reward, weight = reward.sum(axis=1, keepdims=True), weight.sum(axis=1, keepdims=True)
-    filled = value.weights.filled.any(axis=0) if not value.single else np.array([True])
+        parts = [part.sum(axis=1, keepdims=True) for part in parts]
+    else:
+        filled = value.weights.filled.any(axis=0)
+        parts = [part[:, filled] for part in parts]
+    reward, weight, q_logged, q_target = parts
     try:
-        return snips_estimate(reward[:, filled], weight[:, filled], bootstrap).as_json()
+        return {
+            "snips": snips_estimate(reward, weight, bootstrap).as_json(),
+            "sndr": sndr_estimate(reward, weight, q_logged, q_target, bootstrap).as_json(),
+        }
     except EvaluationError:
-        return dict(NOTHING)
+        return {"snips": dict(NOTHING), "sndr": dict(NOTHING)}
 
 
 def exactly(value: float) -> dict[str, float]:
@@ -98,8 +111,18 @@ def as_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for model, metrics in models.items():
         for metric, estimate in metrics.items():
-            if metric.startswith("true_"):
+            if metric.startswith("true_") or metric == "calibration":
                 continue
             true = metrics.get(f"true_{metric[:3]}") if metric[:4] in ("ctr_", "ptr_") else None
             rows.append({"model": model, "metric": metric, **estimate, "true": true["value"] if true else None})
     return rows
+
+
+def calibration_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Rows {"model", "reward", "bin", "count", "predicted", "observed", "low", "high"} of plots/calibration.csv."""
+    return [
+        {"model": model, "reward": reward, "bin": number, **entry}
+        for model, metrics in models.items()
+        for reward, curve in metrics.get("calibration", {}).items()
+        for number, entry in enumerate(curve, 1)
+    ]

@@ -8,7 +8,7 @@ every later comparison with the saved models. The models remember whom they were
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +21,14 @@ from safetensors.numpy import load_file, save_file
 
 from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
+from pageopt.evaluation.above_features import AboveFeatures
 from pageopt.evaluation.reward_features import RewardFeatures
+from pageopt.evaluation.reward_network import Network
+from pageopt.evaluation.reward_trees import Trees
 from pageopt.features.encoder import EncodedPages, Encoder
 
 REWARDS = ("click", "purchase")
+_KINDS: dict[str, type[Trees] | type[Network]] = {"xgboost": Trees, "mlp": Network}
 _BLOCK = 200_000  # rows scored at a time, some 40 MB
 
 
@@ -41,24 +45,25 @@ def page_units(user_id: NDArray, page_id: NDArray) -> NDArray[np.uint64]:
 
 
 class RewardModel:
-    """Boosted trees by fold and reward. `fit` or `load` one.
+    """q̂ by fold and reward, of boosted trees or networks. `fit` or `load` one.
 
     `policies` are the logging policies whose pages the estimators use; it may have been fitted on those of more.
+    A page-aware one reads the modules above a slot too.
     """
 
     def __init__(
         self,
         features: RewardFeatures,
-        models: list[dict[str, "xgboost.Booster | float"]],
+        above: AboveFeatures | None,
+        models: Sequence[Trees | Network],
         fitted_on: list[NDArray[np.uint64]],
         policies: tuple[str, ...],
-        threads: int,
     ) -> None:
         self._features = features
+        self._above = above
         self._models = models
         self._fitted_on = fitted_on
         self.policies = policies
-        self._threads = threads
 
     @property
     def folds(self) -> int:
@@ -78,16 +83,20 @@ class RewardModel:
         policies: tuple[str, ...],
         seed: int,
         threads: int,
+        progress: bool = True,
     ) -> "RewardModel":
         """Fit on logged pages: `unit [pages]` from `page_units`, `module [pages, slots]` shown (-1 none).
 
         `rewards` holds "click" and "purchase", each `[pages, slots]` of 0 and 1. One that is the same everywhere (no
         purchase in the log) is predicted as that constant. Raises EvaluationError where a fold has no page to learn.
         """
+        kind = _KINDS[params.kind]
         features = RewardFeatures.of(encoder)
+        above = AboveFeatures.of(encoder) if params.page_aware else None
         fold = _fold_of(unit, params.folds)
         page, slot = np.nonzero(module >= 0)
-        rows = features.rows(encoded, page, slot, module[page, slot])
+        rows = _rows(features, above, encoded, page, slot, module[page, slot], module)
+        types = features.types + (above.types if above else [])
         labels = {name: rewards[name][page, slot].astype(np.float32) for name in REWARDS}
         others = [fold != held_out for held_out in range(params.folds)]
         for held_out, fitted in enumerate(others):
@@ -97,40 +106,54 @@ class RewardModel:
                     "pages belong to it. Evaluate on pages of more users, or lower evaluate.reward_model.folds."
                 )
 
-        def fit_fold(fitted: NDArray[np.bool_]) -> dict[str, xgboost.Booster | float]:
+        def fit_fold(fitted: NDArray[np.bool_]) -> Trees | Network:
             used = fitted[page]
-            return _fit_fold(rows[used], {n: label[used] for n, label in labels.items()}, features.types, params, seed)
+            return kind.fit(rows[used], {n: label[used] for n, label in labels.items()}, types, params, seed)
 
         # A thread a fold rather than several a tree: no waiting at every node, and no other figures on more cores.
-        with ThreadPoolExecutor(max_workers=threads) as pool:
+        # PyTorch's number of threads is the process's, so networks come one by one.
+        with ThreadPoolExecutor(max_workers=threads if kind is Trees else 1) as pool:
             fits = pool.map(fit_fold, others)
-            models = list(track(fits, description="Reward model, folds", total=params.folds, transient=True))
+            bar = track(fits, "Reward model, folds", total=params.folds, transient=True, disable=not progress)
+            models = list(bar)
         fitted_on = [np.unique(unit[fitted]) for fitted in others]
-        return cls(features, models, fitted_on, policies, threads)
+        return cls(features, above, models, fitted_on, policies)
 
     def predict(
-        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray
+        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray, shown: NDArray | None = None
     ) -> dict[str, NDArray[np.float64]]:
         """{"click", "purchase"} → `[pages, slots]` of `module [pages, slots]` (any indices; -1 gives 0).
 
-        `unit [pages]` comes from `page_units` and chooses the fold. Raises EvaluationError where a page would be scored
-        by a model that was fitted on its user.
+        `unit [pages]` comes from `page_units` and chooses the fold. A page-aware model reads the modules above a slot
+        from `shown [pages, slots]`, by default `module` itself. Raises EvaluationError where a page would be scored by
+        a model that was fitted on its user.
         """
-        if module.ndim != 2 or len(module) != len(unit) or len(encoded) != len(unit):
-            raise EvaluationError(
-                f"module must be [{len(unit)} pages, slots] and go with as many encoded pages; it is {module.shape}, "
-                f"with {len(encoded)} encoded pages."
-            )
         fold = _fold_of(unit, self.folds)
         self.check_unseen(unit, fold)
+        return self._score(encoded, module, module if shown is None else shown, fold)
+
+    def predict_in_sample(
+        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray
+    ) -> dict[str, NDArray[np.float64]]:
+        """As `predict`, by models that were fitted on the page's user: for `reward_check` only, never for estimates."""
+        return self._score(encoded, module, module, (_fold_of(unit, self.folds) + 1) % self.folds)
+
+    def _score(
+        self, encoded: EncodedPages, module: NDArray, shown: NDArray, fold: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        if module.ndim != 2 or len(module) != len(fold) or len(encoded) != len(fold):
+            raise EvaluationError(
+                f"module must be [{len(fold)} pages, slots] and go with as many encoded pages; it is {module.shape}, "
+                f"with {len(encoded)} encoded pages."
+            )
         out = {name: np.zeros(module.shape) for name in REWARDS}
-        for number, models in enumerate(self._models):
+        for number, model in enumerate(self._models):
             page, slot = np.nonzero((module >= 0) & (fold == number)[:, None])
             for block in _blocks(len(page)):
                 at = page[block], slot[block]
-                rows = self._features.rows(encoded, *at, module[at])
-                for name, model in models.items():
-                    out[name][at] = model if isinstance(model, float) else model.inplace_predict(rows)
+                rows = _rows(self._features, self._above, encoded, *at, module[at], shown)
+                for name, chance in model.predict(rows).items():
+                    out[name][at] = chance
         return out
 
     def check_unseen(self, unit: NDArray[np.uint64], fold: NDArray[np.int64]) -> None:
@@ -144,17 +167,20 @@ class RewardModel:
                 )
 
     def save(self, folder: Path) -> None:
-        """Write reward.json, features.safetensors, units.safetensors and one JSON file a fold and reward."""
+        """Write reward.json, features.safetensors, units.safetensors, above.safetensors and the folds' models."""
         folder.mkdir(parents=True, exist_ok=True)
-        constants = [{n: m for n, m in models.items() if isinstance(m, float)} for models in self._models]
-        content = {"policies": list(self.policies), "constants": constants}
-        (folder / "reward.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         self._features.save(folder / "features.safetensors")
+        if self._above is not None:
+            self._above.save(folder / "above.safetensors")
+        constants = [model.save(folder, number) for number, model in enumerate(self._models)]
+        content = {
+            "policies": list(self.policies),
+            "kind": next(name for name, kind in _KINDS.items() if isinstance(self._models[0], kind)),
+            "page_aware": self._above is not None,
+            "constants": constants,
+        }
+        (folder / "reward.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         save_file({f"fold-{i}": units for i, units in enumerate(self._fitted_on)}, folder / "units.safetensors")
-        for number, models in enumerate(self._models):
-            for name, model in models.items():
-                if not isinstance(model, float):
-                    model.save_model(folder / f"{name}-{number}.json")
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> "RewardModel":
@@ -162,20 +188,17 @@ class RewardModel:
         try:
             content = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
             units = load_file(folder / "units.safetensors")
-            models: list[dict[str, xgboost.Booster | float]] = []
-            for number, constants in enumerate(content["constants"]):
-                models.append(
-                    {
-                        name: constants[name] if name in constants else _read(folder / f"{name}-{number}.json", threads)
-                        for name in REWARDS
-                    }
-                )
+            kind = _KINDS[content["kind"]]
+            models = [
+                kind.load(folder, number, constants, REWARDS, threads)
+                for number, constants in enumerate(content["constants"])
+            ]
             return cls(
                 RewardFeatures.load(folder / "features.safetensors"),
+                AboveFeatures.load(folder / "above.safetensors") if content["page_aware"] else None,
                 models,
                 [units[f"fold-{number}"] for number in range(len(models))],
                 tuple(content["policies"]),
-                threads,
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, xgboost.core.XGBoostError) as error:
             raise EvaluationError(
@@ -192,39 +215,14 @@ def _blocks(rows: int) -> Iterator[slice]:
         yield slice(start, start + _BLOCK)
 
 
-def _read(file: Path, threads: int) -> xgboost.Booster:
-    return xgboost.Booster(params={"nthread": threads}, model_file=file)
-
-
-def _fit_fold(
-    rows: NDArray[np.float32],
-    labels: dict[str, NDArray[np.float32]],
-    types: list[str],
-    params: RewardModelParams,
-    seed: int,
-) -> dict[str, xgboost.Booster | float]:
-    settings = {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "max_depth": params.depth,
-        "eta": params.learning_rate,
-        "max_bin": 64,
-        # In units of p(1 − p): a leaf needs some 100 impressions at 5 % clicks. Thin logs get few splits, no wild ones.
-        "min_child_weight": 5.0,
-        "nthread": 1,
-        "seed": seed,
-    }
-    data = None
-    models: dict[str, xgboost.Booster | float] = {}
-    for name, label in labels.items():
-        rate = float(label.mean(dtype=np.float64))
-        if rate in (0.0, 1.0):
-            models[name] = rate
-            continue
-        if data is None:  # binning costs as much as many rounds; both rewards share it
-            data = xgboost.QuantileDMatrix(
-                rows, label, feature_types=types, enable_categorical=True, max_bin=64, nthread=1
-            )
-        data.set_info(label=label)
-        models[name] = xgboost.train({**settings, "base_score": rate}, data, params.rounds)
-    return models
+def _rows(
+    features: RewardFeatures,
+    above: AboveFeatures | None,
+    encoded: EncodedPages,
+    page: NDArray,
+    slot: NDArray,
+    module: NDArray,
+    shown: NDArray,
+) -> NDArray[np.float32]:
+    rows = features.rows(encoded, page, slot, module)
+    return rows if above is None else np.hstack([rows, above.rows(shown, page, slot, module)])

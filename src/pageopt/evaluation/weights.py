@@ -1,15 +1,28 @@
 """Importance weights by slot, and what they say about how far a log can be trusted to judge a policy."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Floats, UserBootstrap
 
+# Limits beyond which a warning is given.
 # A mean weight so many standard errors from 1 is not chance: 1 in 15,000 for a normal, and weights have heavier tails.
-_SUSPICIOUS = 4.0
+MAX_MEAN_WEIGHT_Z = 4.0
+# The chance that mean weights of groups of pages are so far from 1 together; small, as weights have heavy tails.
+MIN_GROUPS_P = 1e-6
+# Of a group with fewer matches to expect, chance alone can put the mean weight anywhere.
+_EXPECTED_MATCHES = 30
+# The policy's own traffic of so many pages would give a CTR of 50 % to within 14 % of itself (one standard error).
+MIN_EFFECTIVE_PAGES = 50
+# Each cut weight is a bias towards q̂ (DR) or towards nothing (IPS).
+MAX_CLIPPED_SHARE = 0.01
+# Share of pages that say anything about the policy. A random log has about slots/candidates: below it, 1 in 100.
+MIN_OVERLAP = 0.01
 
 
 @dataclass(frozen=True)
@@ -20,11 +33,14 @@ class Weights:
         raw: w = π(a_s|x,s)/p_s, 0 in a slot that the log does not show.
         clipped: the same, at most `max_weight`; what the estimators use.
         filled: the chance that the policy fills the slot, 0 where it does not count; E[raw] if propensities are right.
+        wanted: the module that the policy shows in the slot, -1 where none or where it does not count; None for a
+            stochastic policy.
     """
 
     raw: Floats
     clipped: Floats
     filled: Floats
+    wanted: NDArray[np.int64] | None = None
 
 
 def match_weights(
@@ -41,7 +57,8 @@ def match_weights(
         )
     shows = (target >= 0) & counted
     chance = np.where(shows & (target == logged), 1.0, 0.0)
-    return _weights(chance, logged, propensity, shows.astype(np.float64), max_weight)
+    wanted = np.where(shows, target, -1)
+    return _weights(chance, logged, propensity, shows.astype(np.float64), max_weight, wanted)
 
 
 def stochastic_weights(
@@ -54,7 +71,14 @@ def stochastic_weights(
     return _weights(chance, logged, propensity, filled, max_weight)
 
 
-def _weights(chance: Floats, logged: NDArray, propensity: NDArray, filled: Floats, max_weight: float) -> Weights:
+def _weights(
+    chance: Floats,
+    logged: NDArray,
+    propensity: NDArray,
+    filled: Floats,
+    max_weight: float,
+    wanted: NDArray[np.int64] | None = None,
+) -> Weights:
     needed = (logged >= 0) & ~((propensity > 0) & (propensity <= 1))
     if needed.any():
         where = tuple(int(i) for i in np.argwhere(needed)[0])
@@ -63,22 +87,31 @@ def _weights(chance: Floats, logged: NDArray, propensity: NDArray, filled: Float
             "out pages whose logging policy is not known, or log its propensities."
         )
     raw = np.divide(chance, propensity, out=np.zeros(logged.shape), where=chance > 0)
-    return Weights(raw, np.minimum(raw, max_weight), filled)
+    return Weights(raw, np.minimum(raw, max_weight), filled, wanted)
 
 
-def diagnose(weights: Weights, bootstrap: UserBootstrap) -> dict[str, object]:
-    """How well the log covers the policy.
+def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """How well the log covers the policy, and whether its propensities can be right.
+
+    With right propensities the mean weight is 1 on any pages chosen by their contexts. It is judged on all pages, slot
+    by slot, by the module that the policy wants, and by the number of modules `available [pages]`: propensities that
+    were mixed up between pages or modules can have a mean weight of 1 over all of them.
 
     Returns:
         match_rate: share of the policy's slots where the log shows its module.
         effective_pages: Σ over slots of (Σw)²/Σw², divided by the slots that count: pages of the policy's own traffic
-            that would say as much.
-        clipped_share: share of the positive weights that were cut at max_weight.
-        overlap: share of pages where at least one slot matches.
+            that would say as much. Warns below MIN_EFFECTIVE_PAGES.
+        clipped_share: share of the positive weights that were cut at max_weight. Warns above MAX_CLIPPED_SHARE.
+        overlap: share of pages where at least one slot matches. Warns below MIN_OVERLAP.
         mean_weight, mean_weight_z: mean weight of a slot the policy fills, 1 if the propensities are right and the log
-            could have shown all of the policy's modules, and its distance from 1 in standard errors over users.
+            could have shown all of the policy's modules, and its distance from 1 in standard errors over users. Warns
+            beyond MAX_MEAN_WEIGHT_Z.
         slots: the same two, for each slot, None where the policy never fills it.
+        groups: by wanted module or by modules available, whichever is less likely: {"by", "p", "group", "mean", "z"},
+            with the chance p that all mean weights are so far from 1 together (χ²), and the one that is farthest; None
+            where all groups are too small to judge. Warns below MIN_GROUPS_P.
         consistent: no mean weight is further from 1 than chance allows.
+        warnings: one line for each limit passed.
     """
     positive, counted = weights.raw > 0, weights.filled > 0
     squares = (weights.clipped**2).sum(axis=0)
@@ -86,8 +119,8 @@ def diagnose(weights: Weights, bootstrap: UserBootstrap) -> dict[str, object]:
     used = squares > 0
     by_slot = [_mean_weight(weights.raw[:, [s]], weights.filled[:, [s]], bootstrap) for s in range(counted.shape[1])]
     overall = _mean_weight(weights.raw, weights.filled, bootstrap)
-    tested = [entry["z"] for entry in [*by_slot, overall] if entry is not None]
-    return {
+    groups = _groups(weights, available, bootstrap)
+    found: dict[str, Any] = {
         "match_rate": float(positive.sum() / max(counted.sum(), 1)),
         "effective_pages": float((sums[used] ** 2 / squares[used]).sum() / max(int(counted.any(axis=0).sum()), 1)),
         "clipped_share": float((weights.raw > weights.clipped).sum() / max(positive.sum(), 1)),
@@ -95,15 +128,84 @@ def diagnose(weights: Weights, bootstrap: UserBootstrap) -> dict[str, object]:
         "mean_weight": overall["mean"] if overall else None,
         "mean_weight_z": overall["z"] if overall else None,
         "slots": by_slot,
-        "consistent": all(abs(z) <= _SUSPICIOUS for z in tested),
+        "groups": groups,
     }
+    odd = _odd_means(overall, by_slot, groups)
+    return found | {"consistent": not odd, "warnings": [*odd, *_thin(found)]}
 
 
-def _mean_weight(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> dict[str, float] | None:
+def _odd_means(
+    overall: dict[str, float] | None,
+    by_slot: list[dict[str, float] | None],
+    groups: dict[str, Any] | None,
+) -> list[str]:
+    """Mean weights that are not 1, in words."""
+    why = "wrong propensities, or modules that the log could not show"
+    places = [("", overall)] + [(f" in slot {slot}", entry) for slot, entry in enumerate(by_slot, 1)]
+    found = [
+        f"mean weight {entry['mean']:.3f}{where} is {entry['z']:+.1f} standard errors from 1: {why}"
+        for where, entry in places
+        if entry is not None and abs(entry["z"]) > MAX_MEAN_WEIGHT_Z
+    ]
+    if groups is not None and groups["p"] < MIN_GROUPS_P:
+        found.append(
+            f"mean weights by {groups['by']} differ from 1 by more than chance allows, most with {groups['group']}: "
+            f"{groups['mean']:.3f}; {why}"
+        )
+    return found
+
+
+def _thin(found: dict[str, Any]) -> list[str]:
+    """Limits of effective pages, clipping and overlap that were passed, in words."""
+    pages, clipped, overlap = found["effective_pages"], found["clipped_share"], found["overlap"]
+    warnings = []
+    if pages < MIN_EFFECTIVE_PAGES:
+        warnings.append(f"the log is worth {pages:.0f} pages of the policy's own traffic, below {MIN_EFFECTIVE_PAGES}")
+    if clipped > MAX_CLIPPED_SHARE:
+        warnings.append(f"{clipped:.1%} of the weights were cut at max_weight, which biases every estimate but DM")
+    if overlap < MIN_OVERLAP:
+        warnings.append(f"{overlap:.2%} of the logged pages agree with the policy anywhere, below {MIN_OVERLAP:.0%}")
+    return warnings
+
+
+def _groups(weights: Weights, available: NDArray[np.int64] | None, bootstrap: UserBootstrap) -> dict[str, Any] | None:
+    labels: dict[str, NDArray[np.int64]] = {}
+    if weights.wanted is not None:
+        labels["wanted module"] = weights.wanted
+    if available is not None:
+        labels["modules available"] = np.broadcast_to(available[:, None], weights.raw.shape)
+    worst: dict[str, Any] | None = None
+    for by, label in labels.items():
+        means = {
+            int(group): _group_mean(weights.raw * (label == group), weights.filled * (label == group), bootstrap)
+            for group in np.unique(label[label >= 0])
+        }
+        judged = {group: entry for group, entry in means.items() if entry is not None}
+        if not judged:
+            continue
+        p = float(chi2.sf(sum(entry["z"] ** 2 for entry in judged.values()), len(judged)))
+        if worst is None or p < worst["p"]:
+            farthest = max(judged, key=lambda group: abs(judged[group]["z"]))
+            worst = {"by": by, "p": p, "group": farthest, **judged[farthest]}
+    return worst
+
+
+def _group_mean(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> dict[str, float] | None:
+    """Mean weight of a group, None where too few matches are to be expected to judge it."""
+    matched = raw[raw > 0]
+    if not matched.size or filled.sum() / matched.mean() < _EXPECTED_MATCHES:
+        return None
+    # A group that happens to match seldom shows little of its spread: what n pages with such weights have is its least.
+    return _mean_weight(raw, filled, bootstrap, float((filled * (matched.mean() - 1)).sum()))
+
+
+def _mean_weight(
+    raw: Floats, filled: Floats, bootstrap: UserBootstrap, least_variance: float = 0.0
+) -> dict[str, float] | None:
     if filled.sum() == 0:
         return None
     mean = float(raw.sum() / filled.sum())
     # Under the hypothesis the residuals w − filled have mean 0; users are independent, their pages are not.
     residual = bootstrap.unit_sums((raw - filled).sum(axis=1, keepdims=True))[:, 0]
-    spread = float(np.sqrt((residual**2).sum()))
+    spread = float(np.sqrt(max((residual**2).sum(), least_variance)))
     return {"mean": mean, "z": float(residual.sum() / spread) if spread > 0 else 0.0}

@@ -88,6 +88,43 @@ def intervals(rows: Sequence[Interval], title: str) -> str:
     return _svg(_WIDTH, bottom + 24, title, parts)
 
 
+def distributions(series: Mapping[str, Sequence[float]], title: str) -> str:
+    """Where numbers lie around zero, one row a name, as percentages.
+
+    The box holds the middle half, the whiskers 95 %, the line is the median, the diamond the mean.
+    """
+    left, right, row_height, top = 210, 20, 26, 8
+    whiskers = {name: np.quantile(numbers, [0.025, 0.25, 0.5, 0.75, 0.975]) for name, numbers in series.items()}
+    low = min(0.0, *(float(five[0]) for five in whiskers.values()))
+    high = max(0.0, *(float(five[-1]) for five in whiskers.values()))
+    pad = (high - low) * 0.06 or 1e-3
+    low, high = low - pad, high + pad
+    bottom = top + row_height * len(series)
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (_WIDTH - left - right)
+
+    marks = ticks(low, high)
+    step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
+    parts = []
+    for mark in marks:
+        parts += [_line(x(mark), top, x(mark), bottom), _text(x(mark), bottom + 16, _percent(mark, step), "middle")]
+    parts.append(_line(x(0), top, x(0), bottom, 'class="zero"'))
+    for number, (name, numbers) in enumerate(series.items()):
+        y = top + row_height * (number + 0.5)
+        least, lower, median, upper, most = (x(float(value)) for value in whiskers[name])
+        mean = x(float(np.mean(numbers)))
+        parts += [
+            _text(left - 10, y + 4, name, "end"),
+            _line(least, y, most, y, f'stroke="{COLORS[0]}" stroke-width="1.5"'),
+            f'<rect x="{lower:.1f}" y="{y - 7:.1f}" width="{max(upper - lower, 1):.1f}" height="14" rx="2" '
+            f'fill="{COLORS[0]}" fill-opacity="0.55"/>',
+            _line(median, y - 7, median, y + 7, f'stroke="{COLORS[0]}" stroke-width="2.5"'),
+            f'<path d="M{mean:.1f} {y - 6:.1f} l6 6 l-6 6 l-6 -6 z" fill="{COLORS[1]}"/>',
+        ]
+    return _svg(_WIDTH, bottom + 24, title, parts)
+
+
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_label: str) -> str:
     """Lines with points, one a name; points that are not finite are left out."""
     kept = {

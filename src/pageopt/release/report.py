@@ -158,6 +158,20 @@ def _training(train: dict[str, Any]) -> str | None:
     return charts.lines(series, "Validation loss", "epoch") if series else None
 
 
+def _calibration(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Observed rate by predicted probability, a plot a model and reward, beside the line where they agree."""
+    plots = {}
+    for name, metrics in evaluation.get("models", {}).items():
+        for reward, curve in metrics.get("calibration", {}).items():
+            points = [(entry["predicted"], entry["observed"]) for entry in curve]
+            most = max(max(point) for point in points)
+            series = {"observed": points, "as predicted": [(0.0, 0.0), (most, most)]}
+            error = metrics[f"ece_{reward}"]
+            title = f"{name}, {reward}: error {error['value']:.4f} ({error['low']:.4f} to {error['high']:.4f})"
+            plots[title] = charts.lines(series, f"Calibration of {name}, {reward}", "predicted probability")
+    return plots
+
+
 def _slot_bias(bias: dict[str, Any]) -> str | None:
     series = {
         name: [(slot, value) for slot, value in enumerate(values, 1) if value is not None]
@@ -204,6 +218,7 @@ def write(
         confidence=f"{confidence:.0%}",
         differences=_differences(evaluation),
         training=_training(_read(workspace.reports / "train.json")),
+        calibration=_calibration(evaluation),
         slot_bias=_slot_bias(_read(workspace.prepared / "slot_bias.json")),
         exposure=_exposure(exposure),
         drift_report="drift.html" if (workspace.reports / "drift.html").is_file() else None,

@@ -1,4 +1,4 @@
-"""Stage evaluate: reports/evaluation.json, reports/plots/estimates.csv and models/reward.
+"""Stage evaluate: reports/evaluation.json, reports/plots/estimates.csv and calibration.csv, and models/reward.
 
 Estimates are made on the exploration pages of the test split, ranking metrics on all of it.
 """
@@ -22,6 +22,8 @@ from rich.table import Table
 from pageopt.config import EvaluateParams, SearchParams, load
 from pageopt.errors import EvaluationError
 from pageopt.evaluation import report
+from pageopt.evaluation.calibration import calibration
+from pageopt.evaluation.cascade import cascade_support
 from pageopt.evaluation.compare import (
     LoggedPages,
     PolicyValue,
@@ -30,8 +32,9 @@ from pageopt.evaluation.compare import (
     judging_policies,
     support,
 )
-from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.model_scores import shown_probabilities
+from pageopt.evaluation.reward_check import RewardCheck
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.evaluation.snapshots import logged_as, read_snapshots
@@ -86,6 +89,8 @@ def run(workspace: Workspace) -> None:
         for name, metrics in ranking["models"].items():
             evaluation["models"][name] = metrics | evaluation["models"][name]
         evaluation["ranking"] = ranking["on"]
+    with console.status("Calibrating"):
+        evaluation["models"][CANDIDATE] |= _calibration(model, test, params)
     for name in snapshots:
         earned = evaluation["logged"].get(logged_as(name), {})
         evaluation["models"][name] |= {f"logged_{metric}": earned[metric] for metric in report.METRICS if earned}
@@ -140,6 +145,7 @@ def _evaluate(
     bootstrap = logged.bootstrap()
     others = [name for name in values if name != CANDIDATE]
     candidate = values[CANDIDATE]
+    checks = logged.check_reward_model()
     return {
         "pages": {
             "test": len(test),
@@ -147,6 +153,7 @@ def _evaluate(
             "users": bootstrap.unit_count,
             "policies": sorted(set(test.policy[logged.rows].astype(str))),
             "single_slots": logged.single,
+            "no_cascade_dr": logged.no_cascade,
         },
         "models": {name: report.estimates(value, bootstrap) for name, value in values.items()},
         "differences": {
@@ -156,11 +163,21 @@ def _evaluate(
             test, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
         ),
         "power": {f"{CANDIDATE} - {name}": report.power(candidate, values[name], bootstrap) for name in others},
-        "diagnostics": {
-            name: diagnose(value.weights, bootstrap)
-            | {"matched_clicks": value.click.matched, "matched_purchases": value.purchase.matched}
-            for name, value in values.items()
-        },
+        "diagnostics": {name: _diagnostics(value, logged, bootstrap, checks) for name, value in values.items()},
+        "reward_model": {name: check.as_json() for name, check in checks.items()},
+    }
+
+
+def _diagnostics(
+    value: PolicyValue, logged: LoggedPages, bootstrap: UserBootstrap, checks: Mapping[str, RewardCheck]
+) -> dict[str, Any]:
+    found = diagnose(value.weights, bootstrap, logged.available)
+    warnings = [*found["warnings"], *(line for check in checks.values() for line in check.warnings)]
+    return found | {
+        "matched_clicks": value.click.matched,
+        "matched_purchases": value.purchase.matched,
+        "cascade": None if value.cascade is None else cascade_support(value.cascade),
+        "warnings": warnings,
     }
 
 
@@ -207,6 +224,24 @@ def _ranking(
     return {"models": models, "on": {"label": label, "pages": len(test), "f1_threshold": finite}}
 
 
+def _calibration(model: Trnn, test: Pages, params: EvaluateParams) -> dict[str, Any]:
+    """{"ece_click", "ece_purchase", "calibration": {"click", "purchase"}} of the heads that were trained."""
+    shown = test.observed
+    page, _ = np.nonzero(shown)
+    bootstrap = UserBootstrap(
+        len(test), test.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
+    )
+    found: dict[str, Any] = {"calibration": {}}
+    for head, label in (("click", test.click), ("purchase", test.purchase)):
+        if head not in model.config.trained_heads:
+            continue
+        chance = shown_probabilities(model, test.encoded, test.module, head)
+        result = calibration(label[shown] > 0, chance[shown], page, bootstrap)
+        found[f"ece_{head}"] = result.error.as_json()
+        found["calibration"][head] = [entry.as_json() for entry in result.bins]
+    return found
+
+
 def _add_truth(
     raw: Path, evaluation: dict[str, Any], page_ids: NDArray, module_ids: Sequence[str], pages: Mapping[str, NDArray]
 ) -> None:
@@ -233,6 +268,11 @@ def _write(workspace: Workspace, evaluation: Mapping[str, Any]) -> None:
         writer = csv.DictWriter(file, ["model", "metric", "value", "low", "high", "true"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(report.as_rows(evaluation["models"]))
+    with (plots / "calibration.csv").open("w", encoding="utf-8", newline="") as file:
+        names = ["model", "reward", "bin", "count", "predicted", "observed", "low", "high"]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(report.calibration_rows(evaluation["models"]))
 
 
 def _write_pages(file: Path, test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue]) -> None:
@@ -274,12 +314,8 @@ def _summary(console: Console, evaluation: Mapping[str, Any]) -> None:
                 continue  # a log without purchases says nothing of them
             console.print(f"{name}: {power['verdict']}", highlight=False)
     for name, found in evaluation["diagnostics"].items():
-        if not found["consistent"]:
-            console.print(
-                f"[yellow]{name}: mean weight {found['mean_weight']:.3f}, further from 1 than chance allows. "
-                "Either logged propensities are wrong, or the log could not show all that this policy wants.[/]",
-                highlight=False,
-            )
+        for warning in found["warnings"]:
+            console.print(f"[yellow]{name}: {warning}[/]", highlight=False)
 
 
 def _shown(estimate: Mapping[str, float | None] | None) -> str:

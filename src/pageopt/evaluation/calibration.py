@@ -1,0 +1,95 @@
+"""Is a probability what it says: calibration curve and expected calibration error, with intervals over users.
+
+Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, with bins of
+equally many impressions, since probabilities of a click are small and close together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Impressions of similar probability: how many, its mean, and the rate that came, with its interval."""
+
+    count: int
+    predicted: float
+    observed: Estimate
+
+    def as_json(self) -> dict[str, float]:
+        """{"count", "predicted", "observed", "low", "high"}."""
+        observed = self.observed
+        return {
+            "count": self.count,
+            "predicted": self.predicted,
+            "observed": observed.value,
+            "low": observed.low,
+            "high": observed.high,
+        }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error, Σ_b (n_b/n)·|observed_b − predicted_b|, and the bins of the curve.
+
+    A resample adds its own noise to every bin, so the interval of the error reaches higher above it than below.
+    """
+
+    error: Estimate
+    bins: tuple[Bin, ...]
+
+
+def calibration(
+    label: NDArray[np.bool_], chance: Floats, page: NDArray[np.int64], bootstrap: UserBootstrap, bins: int = BINS
+) -> Calibration:
+    """How well `chance [impressions]` predicts `label [impressions]`.
+
+    Args:
+        label: what came.
+        chance: probability in [0, 1].
+        page: `[impressions]` which of the bootstrap's pages each is on.
+        bootstrap: resamples of users; bins stay those of the sample.
+        bins: bins between quantiles of `chance`; those that ties leave empty are left out.
+
+    Raises EvaluationError where there are no impressions or a chance does not lie in [0, 1].
+    """
+    if not len(chance) or not ((chance >= 0) & (chance <= 1)).all():
+        raise EvaluationError(
+            f"chance must hold probabilities in [0, 1] of at least one impression; there are {len(chance)} numbers"
+            + (f" from {chance.min()} to {chance.max()}." if len(chance) else ".")
+        )
+    edges = np.quantile(chance, np.linspace(0, 1, bins + 1))
+    _, place = np.unique(np.searchsorted(edges[1:-1], chance), return_inverse=True)
+    filled = int(place.max()) + 1
+    at = page * filled + place
+
+    def by_page(weight: NDArray) -> Floats:
+        sums: Floats = np.bincount(at, weights=weight, minlength=bootstrap.pages * filled).astype(np.float64)
+        return sums.reshape(bootstrap.pages, filled)
+
+    columns = np.hstack([by_page(np.ones(len(chance))), by_page(chance), by_page(label.astype(np.float64))])
+    count, predicted, observed = np.split(columns.sum(axis=0), 3)
+    counts, predictions, observations = np.split(bootstrap.sums(columns), 3, axis=1)
+    with np.errstate(invalid="ignore"):
+        rates = observations / counts
+    return Calibration(
+        error=bootstrap.interval(
+            float(np.abs(observed - predicted).sum() / count.sum()),
+            np.abs(observations - predictions).sum(axis=1) / counts.sum(axis=1),
+        ),
+        bins=tuple(
+            Bin(
+                int(count[b]),
+                float(predicted[b] / count[b]),
+                bootstrap.interval(float(observed[b] / count[b]), rates[:, b]),
+            )
+            for b in range(filled)
+        ),
+    )
