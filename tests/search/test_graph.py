@@ -9,7 +9,7 @@ import torch
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.errors import ConfigError
-from pageopt.models.trnn import HEADS
+from pageopt.models.heads import HEADS
 from pageopt.search.beam import beam_search
 from pageopt.search.graph import PageGraph, decide
 

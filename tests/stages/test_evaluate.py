@@ -19,7 +19,7 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.pages import load_pages
-from pageopt.models.trnn import Trnn
+from pageopt.models.network import PageNetwork
 from pageopt.policies.static import static_pages
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected
@@ -138,7 +138,7 @@ def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
             pq.write_table(pa.Table.from_pandas(part, preserve_index=False), prepared / split / "part-0.parquet")
         torch.manual_seed(0)
         params = load(workspace.params, TrainParams).model_copy(update={"width": 8, "embedding": 4})
-        model = Trnn.from_encoder(encoder, params, "chosen", losses)
+        model = PageNetwork.from_encoder(encoder, params, "chosen", losses)
         model.start_from(dict.fromkeys(losses, 0.1))
         model.save(workspace.model)
         workspace.raw.mkdir(parents=True)

@@ -16,8 +16,8 @@ from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.snapshot import write_snapshot
+from pageopt.models.network import PageNetwork, load_network
 from pageopt.models.training import seeded
-from pageopt.models.trnn import Trnn, load_trnn
 from pageopt.release.export import first_load
 from pageopt.search.graph import PageGraph, decide
 from pageopt.serving.engine import PageEngine
@@ -60,7 +60,7 @@ def workspace(tmp_path_factory) -> Workspace:
     layout = CounterLayout((24.0,), ("click",), ("click",), FAMILIES, ("shoes",))
     write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
     settings = load(workspace.params, TrainParams)
-    model = seeded(lambda: Trnn.from_encoder(encoder, settings, "chosen", ("click", "purchase")), 1)
+    model = seeded(lambda: PageNetwork.from_encoder(encoder, settings, "chosen", ("click", "purchase")), 1)
     model.start_from({"click": 0.1, "purchase": 0.02})
     model.save(workspace.model)
     export.run(workspace)
@@ -78,7 +78,7 @@ def test_bundle_is_what_serving_reads(workspace):
     candidates = np.array([[4, 2, 8, -1], [0, 3, 6, 1]])
     fields = {name: values[:2] for name, values in PAGES.items()}
     served = engine.rank_batch(fields, candidates)
-    graph = PageGraph(load_trnn(workspace.model), width=2, beam_start=2, objective="purchase")
+    graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
     expected = decide(graph, encoder.encode(fields), candidates)
     np.testing.assert_array_equal(served.modules, expected.module)
     np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
-from pageopt.models.trnn import load_trnn
+from pageopt.models.network import load_network
 from pageopt.stages import train
 from pageopt.workspace import Workspace
 
@@ -104,7 +104,7 @@ def _report(workspace):
 def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys):
     workspace = make_workspace()
     train.run(workspace)
-    model = load_trnn(workspace.model)
+    model = load_network(workspace.model)
     assert model.config.history == "chosen"
     assert model.config.losses == ("click", "attributed")
     report = _report(workspace)
@@ -133,13 +133,13 @@ def test_same_pages_same_files(make_workspace):
 def test_single_slots_teach_no_history(make_workspace):
     workspace = make_workspace(observed="single")
     train.run(workspace)
-    assert load_trnn(workspace.model).config.history == "hidden"
+    assert load_network(workspace.model).config.history == "hidden"
 
 
 def test_logs_without_purchases_train_the_rest(make_workspace):
     workspace = make_workspace(purchases=False)
     train.run(workspace)
-    assert load_trnn(workspace.model).config.trained_heads == ("click",)
+    assert load_network(workspace.model).config.trained_heads == ("click",)
     assert _report(workspace)["dropped_losses"] == ["intent", "attributed"]
 
 

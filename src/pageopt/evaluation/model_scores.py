@@ -6,12 +6,13 @@ from numpy.typing import NDArray
 
 from pageopt.evaluation.estimate import Floats
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.trnn import HEADS, Trnn
+from pageopt.models.heads import HEADS
+from pageopt.models.network import PageNetwork
 
 _BATCH = 4096
 
 
-def shown_probabilities(model: Trnn, encoded: EncodedPages, module: NDArray, head: str) -> Floats:
+def shown_probabilities(model: PageNetwork, encoded: EncodedPages, module: NDArray, head: str) -> Floats:
     """Probability `[pages, slots]` by `head` ("click", "intent" or "purchase") of `module [pages, slots]` (-1: 0)."""
     found = np.zeros(module.shape)
     model.eval()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.errors import TrainingError
-from pageopt.models.trnn import HEAD_OF_LOSS, HEADS, Trnn, load_trnn
+from pageopt.models.heads import HEAD_OF_LOSS, HEADS
+from pageopt.models.network import PageNetwork, load_network
 
 SIZE = Size(modules=15, families=4, slots=5, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
 
@@ -42,7 +43,8 @@ def _by_formula(model, page, modules):
         return w[f"{name}.weight"] @ x + w.get(f"{name}.bias", 0)
 
     def cell(x, h, c):
-        gates = w["lstm.weight_ih_l0"] @ x + w["lstm.bias_ih_l0"] + w["lstm.weight_hh_l0"] @ h + w["lstm.bias_hh_l0"]
+        lstm = {name.removeprefix("history.lstm."): value for name, value in w.items()}
+        gates = lstm["weight_ih_l0"] @ x + lstm["bias_ih_l0"] + lstm["weight_hh_l0"] @ h + lstm["bias_hh_l0"]
         i, f, g, o = np.split(gates, 4)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         return _sigmoid(o) * np.tanh(c), c
@@ -53,7 +55,7 @@ def _by_formula(model, page, modules):
     result = []
     for module in modules:
         family = int(model.family_of[module]) if module >= 0 else model.config.families
-        o, c_next = cell(w["family.weight"][family], h, c)
+        o, c_next = cell(w["history.family.weight"][family], h, c)
         own = fields(
             "module",
             *(getattr(model, f"module_{part}")[module].numpy() for part in ("categorical", "numeric", "tokens")),
@@ -68,7 +70,7 @@ def _by_formula(model, page, modules):
         evidence = linear("heads", np.maximum(sums, 0)) + fit
         chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
         result.append(np.log(chance) - np.log1p(-chance))
-        h, c = (o, c_next) if model.config.history == "chosen" else cell(w["family.weight"][-1], h, c)
+        h, c = (o, c_next) if model.config.history == "chosen" else cell(w["history.family.weight"][-1], h, c)
     return np.array(result)
 
 
@@ -153,7 +155,7 @@ def test_heads_start_at_the_rates_and_untrained_ones_at_zero(rates):
 def test_saved_and_loaded_model_is_the_same(tmp_path):
     model = inputs.model(SIZE)
     model.save(tmp_path / "a")
-    loaded = load_trnn(tmp_path / "a")
+    loaded = load_network(tmp_path / "a")
     assert loaded.config == model.config
     for name, value in model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name])
@@ -167,19 +169,19 @@ def test_a_broken_model_is_named(tmp_path, broken):
     inputs.model(SIZE).save(tmp_path)
     (tmp_path / broken).write_bytes(b"{")
     with pytest.raises(TrainingError, match="dvc repro train"):
-        load_trnn(tmp_path)
+        load_network(tmp_path)
 
 
 def test_table_of_modules_must_fit():
     model = inputs.model(SIZE)
     with pytest.raises(TrainingError, match="family is"):
-        Trnn(replace(model.config, modules=3), _table(model))
+        PageNetwork(replace(model.config, modules=3), _table(model))
     with pytest.raises(TrainingError, match="must lie in"):
-        Trnn(replace(model.config, families=2), _table(model))
+        PageNetwork(replace(model.config, families=2), _table(model))
 
 
 def _table(model):
-    from pageopt.models.trnn import ModuleTable
+    from pageopt.models.fields import ModuleTable
 
     return ModuleTable(
         model.family_of.numpy(),
