@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +9,28 @@ from hypothesis import strategies as st
 
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
+from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
 from pageopt.models.heads import HEAD_OF_LOSS, HEADS
-from pageopt.models.network import PageNetwork, load_network
+from pageopt.models.network import PageNetwork, history_mode, load_network
 
+ROOT = Path(__file__).parents[2]
 SIZE = Size(modules=15, families=4, slots=5, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
 
 
 def _tensors(size, count, seed=0):
     encoded = inputs.pages(size, count, seed)
     return tuple(map(torch.from_numpy, (encoded.categorical, encoded.numeric, encoded.tokens)))
+
+
+NETWORKS = [
+    ("trnn", "chosen"),
+    ("trnn", "hidden"),
+    ("mlp", "hidden"),
+    ("transformer", "chosen"),
+    ("transformer", "hidden"),
+]
+ARCHITECTURES = ["trnn", "mlp", "transformer"]
 
 
 def _sigmoid(x):
@@ -42,6 +55,38 @@ def _by_formula(model, page, modules):
     def linear(name, x):
         return w[f"{name}.weight"] @ x + w.get(f"{name}.bias", 0)
 
+    def lstm(h_x, families):
+        """o of each slot, in turn."""
+        h, c = h_x, np.zeros_like(h_x)
+        for family in families:
+            o, c_next = cell(w["history.family.weight"][family], h, c)
+            yield o
+            if model.config.history == "chosen":
+                h, c = o, c_next
+            else:
+                h, c = cell(w["history.family.weight"][-1], h, c)
+
+    def slot_mlp(h_x):
+        for emb in w["history.slot.weight"]:
+            hidden = np.maximum(linear("history.first", np.concatenate([h_x, emb])), 0)
+            yield np.tanh(linear("history.second", hidden))
+
+    def attention(h_x, h_m):
+        """o of each slot: one head after the other, one token above after the other."""
+        page = np.split(linear("history.of_page", h_x), 3)
+        shown = [
+            np.split(linear("history.of_module", h) + w["history.of_slot.weight"][s], 3) for s, h in enumerate(h_m)
+        ]
+        size = len(h_x) // 4
+        for slot, (query, _, _) in enumerate(shown):
+            tokens = [page] if model.config.history == "hidden" else [page, *shown[:slot]]
+            parts = []
+            for head in range(4):
+                at = slice(head * size, (head + 1) * size)
+                weight = np.exp([(query + page[0])[at] @ key[at] / np.sqrt(size) for _, key, _ in tokens])
+                parts.append(weight / weight.sum() @ np.array([value[at] for *_, value in tokens]))
+            yield h_x + w["history.slot.weight"][slot] + np.concatenate(parts)
+
     def cell(x, h, c):
         lstm = {name.removeprefix("history.lstm."): value for name, value in w.items()}
         gates = lstm["weight_ih_l0"] @ x + lstm["bias_ih_l0"] + lstm["weight_hh_l0"] @ h + lstm["bias_hh_l0"]
@@ -50,33 +95,31 @@ def _by_formula(model, page, modules):
         return _sigmoid(o) * np.tanh(c), c
 
     x = fields("page", *(value[0].numpy() for value in page))
-    h = h_x = np.tanh(linear("page_layers.2", np.maximum(linear("page_layers.0", x), 0)))
-    c = np.zeros_like(h)
-    result = []
+    h_x = np.tanh(linear("page_layers.2", np.maximum(linear("page_layers.0", x), 0)))
+    h_m = []
     for module in modules:
-        family = int(model.family_of[module]) if module >= 0 else model.config.families
-        o, c_next = cell(w["history.family.weight"][family], h, c)
-        own = fields(
-            "module",
-            *(getattr(model, f"module_{part}")[module].numpy() for part in ("categorical", "numeric", "tokens")),
-        )
-        h_m = linear(
-            "module_layers.2",
-            np.maximum(linear("module_layers.0", np.concatenate([w["module_id.weight"][module], own])), 0),
-        )
+        parts = (getattr(model, f"module_{part}")[module].numpy() for part in ("categorical", "numeric", "tokens"))
+        own = np.concatenate([w["module_id.weight"][module], fields("module", *parts)])
+        h_m.append(linear("module_layers.2", np.maximum(linear("module_layers.0", own), 0)))
+    outputs = {
+        "trnn": lambda: lstm(h_x, model.family_of.numpy()[modules]),
+        "mlp": lambda: slot_mlp(h_x),
+        "transformer": lambda: attention(h_x, h_m),
+    }[model.config.architecture]()
+    result = []
+    for o, h in zip(outputs, h_m, strict=True):
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
-        sums = joined @ np.concatenate([o, h_m]) + w["from_module.bias"]
-        fit = (linear("fit_of_page", h_x) * linear("fit_of_module", h_m)).reshape(len(HEADS), -1).sum(1)
+        sums = joined @ np.concatenate([o, h]) + w["from_module.bias"]
+        fit = (linear("fit_of_page", h_x) * linear("fit_of_module", h)).reshape(len(HEADS), -1).sum(1)
         evidence = linear("heads", np.maximum(sums, 0)) + fit
         chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
         result.append(np.log(chance) - np.log1p(-chance))
-        h, c = (o, c_next) if model.config.history == "chosen" else cell(w["history.family.weight"][-1], h, c)
     return np.array(result)
 
 
-@pytest.mark.parametrize("history", ["chosen", "hidden"])
-def test_forward_is_the_formula(history):
-    size = replace(SIZE, history=history)
+@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
+def test_forward_is_the_formula(architecture, history):
+    size = replace(SIZE, architecture=architecture, history=history)
     model = inputs.model(size, seed=1)
     page = _tensors(size, 1)
     page[2][0, 0, 3:] = 0  # padding
@@ -86,21 +129,23 @@ def test_forward_is_the_formula(history):
     np.testing.assert_allclose(logits[0], _by_formula(model, page, modules[0]), atol=1e-5)
 
 
-def test_texts_without_words_and_models_without_numbers_or_texts():
-    modules = torch.from_numpy(inputs.shown(SIZE, 2))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_texts_without_words_and_models_without_numbers_or_texts(architecture):
+    size = replace(SIZE, architecture=architecture)
+    modules = torch.from_numpy(inputs.shown(size, 2))
     codes = torch.zeros((2, 2), dtype=torch.int64)
     wordless = torch.zeros((2, 1, 12), dtype=torch.int64)
     with torch.inference_mode():
-        logits = inputs.model(SIZE)(codes, torch.zeros((2, 2)), wordless, modules)
-        bare = inputs.model(replace(SIZE, numerics=0, texts=0))(codes, torch.zeros((2, 0)), wordless[:, :0], modules)
+        logits = inputs.model(size)(codes, torch.zeros((2, 2)), wordless, modules)
+        bare = inputs.model(replace(size, numerics=0, texts=0))(codes, torch.zeros((2, 0)), wordless[:, :0], modules)
     assert logits.isfinite().all()
     assert bare.shape == (2, SIZE.slots, len(HEADS))
 
 
-@given(slot=st.integers(0, SIZE.slots - 1), seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
-def test_a_slot_does_not_see_those_below_it(slot, seed):
-    model = inputs.model(SIZE)
+@given(architecture=st.sampled_from(ARCHITECTURES), slot=st.integers(0, SIZE.slots - 1), seed=st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_a_slot_does_not_see_those_below_it(architecture, slot, seed):
+    model = inputs.model(replace(SIZE, architecture=architecture))
     page = _tensors(SIZE, 1, seed)
     modules = torch.from_numpy(inputs.shown(SIZE, 2, seed))
     other = modules[:1].clone()
@@ -111,18 +156,67 @@ def test_a_slot_does_not_see_those_below_it(slot, seed):
         )
 
 
-def test_only_families_above_matter_and_only_if_chosen():
-    for history, sees in (("chosen", True), ("hidden", False)):
-        model = inputs.model(replace(SIZE, history=history), spread=3.0)
-        page = _tensors(SIZE, 1)
-        family = model.family_of.numpy()
-        last = 0
-        same = next(m for m in range(2, 15) if family[m] == family[1])
-        other = next(m for m in range(2, 15) if family[m] not in (family[1], family[last]))
-        with torch.inference_mode():
-            first, second, third = (model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other))
-        assert torch.equal(first, second)
-        assert (not torch.equal(first, third)) == sees
+@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
+def test_what_each_network_sees_above(architecture, history):
+    """TRNN the families, the transformer the modules; neither where the history is hidden, and the MLP nothing."""
+    model = inputs.model(replace(SIZE, architecture=architecture, history=history), spread=3.0)
+    page = _tensors(SIZE, 1)
+    family = model.family_of.numpy()
+    last = 0
+    same = next(m for m in range(2, 15) if family[m] == family[1])
+    other = next(m for m in range(2, 15) if family[m] not in (family[1], family[last]))
+    with torch.inference_mode():
+        first, second, third = (model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other))
+    assert torch.equal(first, second) == (architecture != "transformer" or history == "hidden")
+    assert torch.equal(first, third) == (history == "hidden")
+
+
+@pytest.mark.parametrize("architecture", ["trnn", "transformer"])
+def test_an_empty_slot_says_nothing_of_any_module(architecture):
+    """What a page looks like below a slot that was not observed does not depend on which number stands for it."""
+    model = inputs.model(replace(SIZE, architecture=architecture), spread=3.0)
+    page = _tensors(SIZE, 1)
+    with torch.inference_mode():
+        empty, first, second = (model(*page, torch.tensor([[m, 5, 3]]))[0, 1:] for m in (-1, 0, 1))
+    assert not torch.equal(empty, first)
+    assert not torch.equal(empty, second)
+
+
+def test_networks_are_of_one_size():
+    """The paper compares models of a similar number of parameters (section 7.2)."""
+    count = {
+        name: sum(p.numel() for p in inputs.model(Size(architecture=name)).history.parameters())
+        for name in ARCHITECTURES
+    }
+    assert count["mlp"] == pytest.approx(count["trnn"], rel=0.02)
+    assert count["transformer"] == pytest.approx(count["trnn"], rel=0.1)
+
+
+def test_attention_heads_must_divide_the_width():
+    with pytest.raises(TrainingError, match=r"train\.width = 6"):
+        inputs.model(replace(SIZE, architecture="transformer", width=6))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "asked", "single_slots", "expected"),
+    [
+        ("trnn", "auto", False, "chosen"),
+        ("trnn", "auto", True, "hidden"),
+        ("transformer", "hidden", False, "hidden"),
+        ("transformer", "chosen", True, "chosen"),
+        ("mlp", "auto", False, "hidden"),
+        ("mlp", "hidden", True, "hidden"),
+    ],
+)
+def test_history_follows_the_logs_unless_asked(architecture, asked, single_slots, expected):
+    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": architecture, "history": asked})
+    assert history_mode(params, single_slots=single_slots) == expected
+
+
+def test_an_mlp_cannot_be_asked_to_see_the_modules_above():
+    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": "mlp", "history": "chosen"})
+    with pytest.raises(TrainingError, match=r"train\.history"):
+        history_mode(params, single_slots=False)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +246,9 @@ def test_heads_start_at_the_rates_and_untrained_ones_at_zero(rates):
             np.testing.assert_allclose(start[0, :, q], rate, rtol=1e-5)
 
 
-def test_saved_and_loaded_model_is_the_same(tmp_path):
-    model = inputs.model(SIZE)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saved_and_loaded_model_is_the_same(tmp_path, architecture):
+    model = inputs.model(replace(SIZE, architecture=architecture))
     model.save(tmp_path / "a")
     loaded = load_network(tmp_path / "a")
     assert loaded.config == model.config
