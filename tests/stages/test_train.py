@@ -101,13 +101,17 @@ def _report(workspace):
     return json.loads((workspace.reports / "train.json").read_text(encoding="utf-8"))
 
 
-def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys):
-    workspace = make_workspace()
+@pytest.mark.parametrize(
+    ("architecture", "history"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")]
+)
+def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, history):
+    workspace = make_workspace(architecture=architecture)
     train.run(workspace)
     model = load_network(workspace.model)
-    assert model.config.history == "chosen"
+    assert (model.config.architecture, model.config.history) == (architecture, history)
     assert model.config.losses == ("click", "attributed")
     report = _report(workspace)
+    assert report["architecture"] == architecture
     assert report["dropped_losses"] == ["intent"]
     assert report["pages"] == {"train": 1500, "valid": 400}
     assert report["epochs"][report["best_epoch"] - 1]["relative"] < 1
@@ -116,7 +120,9 @@ def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys):
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [epoch["epoch"] for epoch in report["epochs"]]
     assert float(rows[0]["relative"]) == report["epochs"][0]["relative"]
-    assert "Left out intent" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Left out intent" in out
+    assert f"Trained {architecture} on 1,500 pages" in out
     assert not workspace.checkpoints.exists()
 
 
