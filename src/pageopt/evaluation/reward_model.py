@@ -21,8 +21,8 @@ from safetensors.numpy import load_file, save_file
 
 from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.reward_features import RewardFeatures
 from pageopt.features.encoder import EncodedPages, Encoder
+from pageopt.models.tabular import TabularFeatures
 
 REWARDS = ("click", "purchase")
 _BLOCK = 200_000  # rows scored at a time, some 40 MB
@@ -48,7 +48,7 @@ class RewardModel:
 
     def __init__(
         self,
-        features: RewardFeatures,
+        features: TabularFeatures,
         models: list[dict[str, "xgboost.Booster | float"]],
         fitted_on: list[NDArray[np.uint64]],
         policies: tuple[str, ...],
@@ -84,7 +84,7 @@ class RewardModel:
         `rewards` holds "click" and "purchase", each `[pages, slots]` of 0 and 1. One that is the same everywhere (no
         purchase in the log) is predicted as that constant. Raises EvaluationError where a fold has no page to learn.
         """
-        features = RewardFeatures.of(encoder)
+        features = TabularFeatures.of(encoder)
         fold = _fold_of(unit, params.folds)
         page, slot = np.nonzero(module >= 0)
         rows = features.rows(encoded, page, slot, module[page, slot])
@@ -171,7 +171,7 @@ class RewardModel:
                     }
                 )
             return cls(
-                RewardFeatures.load(folder / "features.safetensors"),
+                TabularFeatures.load(folder / "features.safetensors"),
                 models,
                 [units[f"fold-{number}"] for number in range(len(models))],
                 tuple(content["policies"]),
