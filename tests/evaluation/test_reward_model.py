@@ -5,8 +5,8 @@ import pytest
 
 from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
-from pageopt.models.tabular import TabularFeatures
 from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.models.tabular import TabularFeatures
 
 PARAMS = RewardModelParams(folds=3, rounds=15, depth=3, learning_rate=0.3)
 

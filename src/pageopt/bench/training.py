@@ -62,6 +62,7 @@ def training(
         "matrix_products_pages_per_second": allowed,
         "share_of_matrix_products": trained / allowed,
         "limit": LEAST_PAGES_PER_SECOND,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "slots": size.slots,
         "width": size.width,
         "batch": batch,

@@ -94,7 +94,7 @@ class BoostedTrees:
                 fitted,
                 self._params.rounds,
                 evals=[(watched, "valid")],
-                callbacks=[xgboost.callback.EarlyStopping(self._params.patience, save_best=True)],
+                callbacks=[xgboost.callback.EarlyStopping(rounds=self._params.patience, save_best=True)],
                 verbose_eval=False,
             )
         self._boosters = boosters

@@ -56,13 +56,14 @@ class NetworkRanker:
 
     def fit(self, train: Pages, valid: Pages) -> None:
         """Train; see `pageopt.models.training`."""
-        tensors = [
-            page_tensors(pages, self._params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
-        ]
-        losses = tuple(name for name, rate in tensors[0].rates().items() if rate > 0)
-        build = partial(PageNetwork.from_encoder, self._encoder, self._params, self._history, losses)
-        model = training.seeded(build, self._params.seed)
-        training.train(model, tensors[0], tensors[1], self._params)
+        params = self._params
+        fitted, watched = (
+            page_tensors(pages, params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
+        )
+        losses = tuple(name for name, rate in fitted.rates().items() if rate > 0)
+        build = partial(PageNetwork.from_encoder, self._encoder, params, self._history, losses)
+        model = training.seeded(build, params.seed)
+        training.train(model, fitted, watched, params)
         self._model = model
 
     def score(self, pages: Pages) -> NDArray[np.float64]:
