@@ -163,8 +163,9 @@ class PrepareParams(Section):
 
 
 class TrainParams(Section):
-    """Model size, losses and optimiser."""
+    """Architecture, size, losses and optimiser of the page network."""
 
+    architecture: Literal["trnn", "mlp", "transformer"] = "trnn"
     seed: int
     threads: int = Field(gt=0)
     epochs: int = Field(gt=0)
@@ -172,7 +173,7 @@ class TrainParams(Section):
     batch_size: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    width: int = Field(gt=0, description="size of the LSTM state and of the hidden layers")
+    width: int = Field(gt=0, description="size of the history's state and of the hidden layers")
     embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
     dropout: float = Field(ge=0, lt=1, description="share of page numerics dropped while training")
     bf16: bool

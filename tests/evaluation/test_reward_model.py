@@ -5,8 +5,8 @@ import pytest
 
 from pageopt.config import RewardModelParams, RewardNetworkParams
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.reward_features import RewardFeatures
 from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.models.tabular import TabularFeatures
 
 PARAMS = RewardModelParams(folds=3, rounds=15, depth=3, learning_rate=0.3)
 
@@ -21,7 +21,7 @@ def _fit(encoder, log, seed=1, threads=1, params=PARAMS):
 
 def test_rows_hold_the_counters_of_the_modules_own_family(shop):
     encoder, log = shop.encoder(), shop.pages(20)
-    features = RewardFeatures.of(encoder)
+    features = TabularFeatures.of(encoder)
     page, slot = np.array([0, 7, 7]), np.array([0, 1, 2])
     module = np.array([0, 1, 2])  # of families deals, new, new_deals
     rows = features.rows(log.encoded, page, slot, module)

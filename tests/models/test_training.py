@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
 from pageopt.models import checkpoint, training
 from pageopt.models.data import PageTensors
+from pageopt.models.heads import HEADS
 
+ARCHITECTURES = ["trnn", "mlp", "transformer"]
 SIZE = Size(modules=12, families=4, slots=4, width=16, embedding=8, cardinalities=(3,), numerics=1, texts=0)
 PARAMS = TrainParams(
     seed=1,
@@ -51,8 +54,8 @@ def _pages(count, seed, losses=("click",), rate=None):
     )
 
 
-def _model(history="chosen", losses=("click",)):
-    return inputs.model(replace(SIZE, history=history, losses=losses), seed=1)
+def _model(history="chosen", losses=("click",), architecture="trnn"):
+    return inputs.model(replace(SIZE, architecture=architecture, history=history, losses=losses), seed=1)
 
 
 def _bytes(model, folder):
@@ -60,8 +63,9 @@ def _bytes(model, folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_learns_which_modules_are_clicked():
-    model = _model()
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_learns_which_modules_are_clicked(architecture):
+    model = _model(architecture=architecture)
     record = training.train(model, _pages(4000, 1), _pages(1000, 2), PARAMS)
     assert record.best.relative < 0.9
     assert record.best.valid["click"] == pytest.approx(training.evaluate(model, _pages(1000, 2))["click"], rel=1e-6)
@@ -71,11 +75,30 @@ def test_learns_which_modules_are_clicked():
     assert record.best.valid["click"] > floor * 0.95
 
 
-def test_same_seed_same_bytes_another_seed_others(tmp_path):
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("loss_weights", ["learned", "equal"])
+def test_any_set_of_losses_can_be_learned(architecture, loss_weights):
+    """Every head with a loss learns more than its base rate from labels that depend on the module; others answer 0."""
+    names = ("click", "intent", "purchase", "attributed")
+    params = PARAMS.model_copy(update={"epochs": 2, "loss_weights": loss_weights, "learning_rate": 0.02})
+    train, valid = _pages(1200, 1, names), _pages(400, 2, names)
+    for losses in (some for count in range(1, 5) for some in combinations(names, count)):
+        model = _model(losses=losses, architecture=architecture)
+        record = training.train(model, train, valid, params)
+        assert all(record.best.valid[name] < record.constant[name] for name in losses), losses
+        assert (record.best.factors == dict.fromkeys(losses, 1.0)) == (loss_weights == "equal")
+        with torch.inference_mode():
+            chance = torch.sigmoid(model(*valid.inputs()))
+        for head, chances in zip(HEADS, chance.unbind(-1), strict=True):
+            assert (chances.max() > 0.05) == (head in model.config.trained_heads), (losses, head)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_same_seed_same_bytes_another_seed_others(tmp_path, architecture):
     def trained(seed, threads):
         with torch.random.fork_rng():
             torch.manual_seed(threads)  # what the caller's generator holds must not matter
-            model = _model()
+            model = _model(architecture=architecture)
             training.train(model, _pages(600, 1), _pages(200, 2), PARAMS.model_copy(update={"seed": seed, "epochs": 2}))
         return _bytes(model, tmp_path / f"{seed}-{threads}")
 
@@ -83,10 +106,11 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path):
     assert trained(1, 1) != trained(2, 1)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("losses", [("click",), ("click", "intent", "purchase", "attributed")])
-def test_resumed_training_gives_the_same_bytes(tmp_path, losses):
+def test_resumed_training_gives_the_same_bytes(tmp_path, losses, architecture):
     train, valid = _pages(600, 1, losses), _pages(200, 2, losses)
-    whole = _model(losses=losses)
+    whole = _model(losses=losses, architecture=architecture)
     record = training.train(whole, train, valid, PARAMS)
 
     class StopError(Exception):
@@ -98,12 +122,12 @@ def test_resumed_training_gives_the_same_bytes(tmp_path, losses):
             if len(self.record.epochs) == 2:
                 raise StopError
 
-    resumed = _model(losses=losses)
+    resumed = _model(losses=losses, architecture=architecture)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_Run", Interrupted)
         with pytest.raises(StopError):
             training.train(resumed, train, valid, PARAMS, tmp_path / "checkpoints")
-    fresh = _model(losses=losses)
+    fresh = _model(losses=losses, architecture=architecture)
     again = training.train(fresh, train, valid, PARAMS, tmp_path / "checkpoints")
     assert _bytes(fresh, tmp_path / "a") == _bytes(whole, tmp_path / "b")
     assert again == record
@@ -117,8 +141,9 @@ def test_checkpoint_of_other_pages_or_params_is_not_used(tmp_path):
         training.fingerprint(model, valid, train, PARAMS),
         training.fingerprint(model, train, valid, PARAMS.model_copy(update={"learning_rate": 0.1})),
         training.fingerprint(_model("hidden"), train, valid, PARAMS),
+        training.fingerprint(_model("hidden", architecture="mlp"), train, valid, PARAMS),
     }
-    assert len(names) == 4
+    assert len(names) == 5
     assert training.fingerprint(_model(), _pages(300, 1), _pages(100, 2), PARAMS) in names
 
 
@@ -181,8 +206,9 @@ def _page_losses(model, pages):
     return losses.sum(1).numpy()
 
 
+@pytest.mark.parametrize("architecture", ["trnn", "transformer"])
 @pytest.mark.parametrize("page_effects", [True, False])
-def test_history_pays_where_modules_above_matter_and_only_there(page_effects):
+def test_history_pays_where_modules_above_matter_and_only_there(page_effects, architecture):
     def rate(family):
         """A module is clicked right below family 0, and seldom elsewhere."""
         above = np.column_stack([np.zeros(len(family), dtype=bool), family[:, :-1] == 0])
@@ -191,7 +217,7 @@ def test_history_pays_where_modules_above_matter_and_only_there(page_effects):
     train, valid = _pages(3000, 1, rate=rate), _pages(2000, 2, rate=rate)
     losses = {}
     for history in ("chosen", "hidden"):
-        model = _model(history)
+        model = _model(history, architecture=architecture)
         training.train(model, train, valid, PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01}))
         losses[history] = _page_losses(model, valid)
     gain = losses["hidden"] - losses["chosen"]

@@ -26,7 +26,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     from pageopt.features.encoder import Encoder
     from pageopt.features.fields import Field
     from pageopt.features.snapshot import UserRow, write_snapshot
-    from pageopt.models.trnn import Trnn
+    from pageopt.models.network import PageNetwork
     from pageopt.release.export import write_bundle
 
     workspace = Workspace(root)
@@ -63,7 +63,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, len(modules))}), prepared / "modules.parquet")
     torch.manual_seed(slots)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
-    model = Trnn.from_encoder(encoder, sizes, history="chosen")
+    model = PageNetwork.from_encoder(encoder, sizes, history="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
     model.eval().save(workspace.model)

@@ -22,9 +22,19 @@ def _graph(size=SIZE, beam_start=2):
     return PageGraph(model, width=3, beam_start=beam_start, objective="purchase"), model.config
 
 
-@pytest.fixture(scope="module", params=["chosen", "hidden"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        {"architecture": "trnn", "history": "chosen"},
+        {"architecture": "trnn", "history": "hidden"},
+        {"architecture": "mlp"},
+        {"architecture": "transformer", "history": "chosen"},
+        {"architecture": "transformer", "history": "hidden"},
+    ],
+    ids=lambda network: "-".join(network.values()),
+)
 def exported(request, tmp_path_factory):
-    graph, config = _graph(replace(SIZE, history=request.param))
+    graph, config = _graph(replace(SIZE, **request.param))
     proto = page_onnx(graph, config)
     path = tmp_path_factory.mktemp("graph") / "page.onnx"
     path.write_bytes(proto.SerializeToString(deterministic=True))
@@ -85,7 +95,7 @@ def test_equal_models_give_equal_bytes():
 
 def test_graph_of_another_model_is_refused(exported):
     _, config, _, path = exported
-    other, _ = _graph(replace(SIZE, history=config.history), beam_start=1)
+    other, _ = _graph(replace(SIZE, architecture=config.architecture, history=config.history), beam_start=1)
     other.heads.bias.data += 0.5
     with pytest.raises(ExportError, match=r"export\.pass_tolerance"):
         compare(other, config, path, 1e-5, (5,))

@@ -1,6 +1,7 @@
 """The search in the graph against the reference search, both driven by the same model."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -9,11 +10,19 @@ import torch
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.errors import ConfigError
-from pageopt.models.trnn import HEADS
-from pageopt.search.beam import beam_search
+from pageopt.models.heads import HEADS
+from pageopt.search.beam import allowed, beam_search
 from pageopt.search.graph import PageGraph, decide
 
 SIZE = Size(modules=30, families=4, slots=4, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
+
+NETWORKS = [
+    ("trnn", "chosen"),
+    ("trnn", "hidden"),
+    ("mlp", "hidden"),
+    ("transformer", "chosen"),
+    ("transformer", "hidden"),
+]
 
 
 def _step(model, encoded, row, candidates, head):
@@ -38,7 +47,7 @@ def _expected(model, encoded, row, candidates, slots, search):
     return candidates[list(page.chosen)], page
 
 
-@pytest.mark.parametrize("history", ["chosen", "hidden"])
+@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
 @pytest.mark.parametrize(
     "search",
     [
@@ -48,8 +57,8 @@ def _expected(model, encoded, row, candidates, slots, search):
         {"width": 2, "beam_start": 9, "objective": "purchase"},
     ],
 )
-def test_graph_decides_as_the_reference(history, search):
-    model = inputs.model(replace(SIZE, history=history), seed=3, spread=4.0)
+def test_graph_decides_as_the_reference(architecture, history, search):
+    model = inputs.model(replace(SIZE, architecture=architecture, history=history), seed=3, spread=4.0)
     graph = PageGraph(model, **search)
     random = np.random.default_rng(5)
     pages = 0
@@ -70,8 +79,35 @@ def test_graph_decides_as_the_reference(history, search):
     assert pages > 15
 
 
-def test_probabilities_are_those_of_the_training_pass():
-    model = inputs.model(SIZE, seed=1, spread=4.0)
+@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
+def test_a_full_beam_finds_the_best_of_all_pages(architecture, history):
+    """With as many beams as there are prefixes, nothing is left out: the search is exhaustive."""
+    model = inputs.model(replace(SIZE, slots=3, architecture=architecture, history=history), seed=8, spread=4.0)
+    graph = PageGraph(model, width=5 * 4, beam_start=1, objective="click")
+    encoded = inputs.pages(SIZE, 6)
+    candidates = np.random.default_rng(3).random((6, SIZE.modules)).argsort(1)[:, :5]
+    decision = decide(graph, encoded, candidates)
+    family = model.family_of.numpy()
+    for row in range(6):
+        step = _step(model, encoded, row, candidates[row], HEADS.index("click"))
+        chances = {prefix: step(prefix) for length in range(3) for prefix in permutations(range(5), length)}
+
+        def score(order, chances=chances):
+            return 1 - np.prod([1 - chances[order[:slot]][module] for slot, module in enumerate(order)])
+
+        best = max(
+            score(order) for order in permutations(range(5), 3) if _keeps_the_rule(order, family[candidates[row]])
+        )
+        assert decision.score[row] == pytest.approx(best, abs=1e-5)
+
+
+def _keeps_the_rule(order, families):
+    return all(order[slot] in allowed(order[:slot], families) for slot in range(len(order)))
+
+
+@pytest.mark.parametrize("architecture", ["trnn", "mlp", "transformer"])
+def test_probabilities_are_those_of_the_training_pass(architecture):
+    model = inputs.model(replace(SIZE, architecture=architecture), seed=1, spread=4.0)
     encoded = inputs.pages(SIZE, 20)
     decision = decide(
         PageGraph(model, width=3, beam_start=1, objective="click"), encoded, np.tile(np.arange(30), (20, 1))
@@ -83,10 +119,11 @@ def test_probabilities_are_those_of_the_training_pass():
     np.testing.assert_allclose(decision.score, 1 - np.prod(1 - expected[..., 0], axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["trnn", "mlp", "transformer"])
 @pytest.mark.parametrize("beam_start", [1, 2, 3])
-def test_ties_go_to_the_better_beam_and_the_earlier_candidate(beam_start):
+def test_ties_go_to_the_better_beam_and_the_earlier_candidate(architecture, beam_start):
     """All candidates are equally likely, exactly: order and families alone decide."""
-    model = inputs.model(SIZE, seed=2)
+    model = inputs.model(replace(SIZE, architecture=architecture), seed=2)
     model.heads.weight.data.zero_()
     model.fit_of_page.weight.data.zero_()
     model.fit_of_page.bias.data.zero_()

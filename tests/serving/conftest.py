@@ -179,7 +179,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pageopt.features.encoder import Encoder
     from pageopt.features.fields import Field
     from pageopt.features.snapshot import UserRow, write_snapshot
-    from pageopt.models.trnn import Trnn
+    from pageopt.models.network import PageNetwork
     from pageopt.release.export import write_bundle
 
     folder = tmp_path_factory.mktemp("export")
@@ -220,7 +220,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
     torch.manual_seed(1)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
-    model = Trnn.from_encoder(encoder, sizes, history="chosen")
+    model = PageNetwork.from_encoder(encoder, sizes, history="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
     model.save(folder / "trnn")

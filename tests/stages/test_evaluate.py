@@ -19,7 +19,7 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.pages import load_pages
-from pageopt.models.trnn import Trnn
+from pageopt.models.network import PageNetwork, history_mode
 from pageopt.policies.static import static_pages
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected
@@ -102,7 +102,9 @@ def log(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
-    def make(change: Change = lambda pages: pages, losses=("click", "purchase"), truth=True) -> Workspace:
+    def make(
+        change: Change = lambda pages: pages, losses=("click", "purchase"), truth=True, architecture="trnn"
+    ) -> Workspace:
         workspace = Workspace(tmp_path)
         copy(REPOSITORY / "params.yaml", tmp_path)
         text = (tmp_path / "params.yaml").read_text()
@@ -139,7 +141,8 @@ def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
             pq.write_table(pa.Table.from_pandas(part, preserve_index=False), prepared / split / "part-0.parquet")
         torch.manual_seed(0)
         params = load(workspace.params, TrainParams).model_copy(update={"width": 8, "embedding": 4})
-        model = Trnn.from_encoder(encoder, params, "chosen", losses)
+        params = params.model_copy(update={"architecture": architecture})
+        model = PageNetwork.from_encoder(encoder, params, history_mode(params, single_slots=False), losses)
         model.start_from(dict.fromkeys(losses, 0.1))
         model.save(workspace.model)
         workspace.raw.mkdir(parents=True)
@@ -206,6 +209,16 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     )
     by_page = pq.read_table(workspace.reward_model / "test_pages.parquet").to_pandas()
     assert by_page["trnn_ctr"].mean() == pytest.approx(models["trnn"]["ctr_dr"]["value"])
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "transformer"])
+def test_the_candidate_is_called_by_its_architecture(make_workspace, architecture):
+    workspace = make_workspace(architecture=architecture)
+    evaluate.run(workspace)
+    found = _report(workspace)
+    assert set(found["models"]) == {architecture, "static"}
+    assert set(found["differences"]) == set(found["power"]) == {f"{architecture} - static"}
+    assert {"auc", "ctr_dr", "true_ptr"} <= set(found["models"][architecture])
 
 
 def test_a_later_comparison_gets_the_same_figures(make_workspace):

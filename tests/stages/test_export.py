@@ -16,8 +16,8 @@ from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.snapshot import write_snapshot
+from pageopt.models.network import PageNetwork, history_mode, load_network
 from pageopt.models.training import seeded
-from pageopt.models.trnn import Trnn, load_trnn
 from pageopt.release.export import first_load
 from pageopt.search.graph import PageGraph, decide
 from pageopt.serving.engine import PageEngine
@@ -37,10 +37,14 @@ FIELDS = (
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Workspace:
-    workspace = Workspace(tmp_path_factory.mktemp("project"))
+    return _exported(tmp_path_factory.mktemp("project"), "trnn")
+
+
+def _exported(root: Path, architecture: str) -> Workspace:
+    workspace = Workspace(root)
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["train"].update({"width": 8, "embedding": 4})
+    params["train"].update({"architecture": architecture, "width": 8, "embedding": 4})
     params["search"].update({"width": 2, "beam_start": 2, "objective": "purchase"})
     with workspace.params.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
@@ -60,7 +64,8 @@ def workspace(tmp_path_factory) -> Workspace:
     layout = CounterLayout((24.0,), ("click",), ("click",), FAMILIES, ("shoes",))
     write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
     settings = load(workspace.params, TrainParams)
-    model = seeded(lambda: Trnn.from_encoder(encoder, settings, "chosen", ("click", "purchase")), 1)
+    history = history_mode(settings, single_slots=False)
+    model = seeded(lambda: PageNetwork.from_encoder(encoder, settings, history, ("click", "purchase")), 1)
     model.start_from({"click": 0.1, "purchase": 0.02})
     model.save(workspace.model)
     export.run(workspace)
@@ -73,12 +78,26 @@ def test_bundle_is_what_serving_reads(workspace):
     assert (facts["slots"], facts["width"], facts["beam_start"], facts["objective"]) == (3, 2, 2, "purchase")
     assert facts["static_page"] == list(range(8, -1, -1))
     assert facts["trained_heads"] == ["click", "purchase"]
+    assert facts["policy"] == PageEngine(workspace.bundle).policy == "trnn"
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "transformer"])
+def test_any_network_becomes_a_bundle(tmp_path, architecture):
+    workspace = _exported(tmp_path, architecture)
+    engine = PageEngine(workspace.bundle)
+    assert engine.policy == architecture
+    graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
+    encoded = Encoder.load(workspace.prepared / "encoder").encode(PAGES)
+    candidates = np.tile(np.arange(9), (20, 1))
+    expected, found = decide(graph, encoded, candidates), engine.rank_batch(PAGES, candidates)
+    np.testing.assert_array_equal(found.modules, expected.module)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
     engine = PageEngine(workspace.bundle)
     encoder = Encoder.load(workspace.prepared / "encoder")
     candidates = np.array([[4, 2, 8, -1], [0, 3, 6, 1]])
     fields = {name: values[:2] for name, values in PAGES.items()}
     served = engine.rank_batch(fields, candidates)
-    graph = PageGraph(load_trnn(workspace.model), width=2, beam_start=2, objective="purchase")
+    graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
     expected = decide(graph, encoder.encode(fields), candidates)
     np.testing.assert_array_equal(served.modules, expected.module)
     np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)

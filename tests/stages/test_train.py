@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
-from pageopt.models.trnn import load_trnn
+from pageopt.models.network import load_network
 from pageopt.stages import train
 from pageopt.workspace import Workspace
 
@@ -101,13 +101,17 @@ def _report(workspace):
     return json.loads((workspace.reports / "train.json").read_text(encoding="utf-8"))
 
 
-def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys):
-    workspace = make_workspace()
+@pytest.mark.parametrize(
+    ("architecture", "history"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")]
+)
+def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, history):
+    workspace = make_workspace(architecture=architecture)
     train.run(workspace)
-    model = load_trnn(workspace.model)
-    assert model.config.history == "chosen"
+    model = load_network(workspace.model)
+    assert (model.config.architecture, model.config.history) == (architecture, history)
     assert model.config.losses == ("click", "attributed")
     report = _report(workspace)
+    assert report["architecture"] == architecture
     assert report["dropped_losses"] == ["intent"]
     assert report["pages"] == {"train": 1500, "valid": 400}
     assert report["epochs"][report["best_epoch"] - 1]["relative"] < 1
@@ -116,7 +120,9 @@ def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys):
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [epoch["epoch"] for epoch in report["epochs"]]
     assert float(rows[0]["relative"]) == report["epochs"][0]["relative"]
-    assert "Left out intent" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Left out intent" in out
+    assert f"Trained {architecture} on 1,500 pages" in out
     assert not workspace.checkpoints.exists()
 
 
@@ -133,13 +139,13 @@ def test_same_pages_same_files(make_workspace):
 def test_single_slots_teach_no_history(make_workspace):
     workspace = make_workspace(observed="single")
     train.run(workspace)
-    assert load_trnn(workspace.model).config.history == "hidden"
+    assert load_network(workspace.model).config.history == "hidden"
 
 
 def test_logs_without_purchases_train_the_rest(make_workspace):
     workspace = make_workspace(purchases=False)
     train.run(workspace)
-    assert load_trnn(workspace.model).config.trained_heads == ("click",)
+    assert load_network(workspace.model).config.trained_heads == ("click",)
     assert _report(workspace)["dropped_losses"] == ["intent", "attributed"]
 
 

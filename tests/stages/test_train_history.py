@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
-from pageopt.models.trnn import load_trnn
+from pageopt.models.network import load_network
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
 from pageopt.stages import check, collect, prepare, train
@@ -55,7 +55,7 @@ def _trained(workspace: Workspace, history: str, seed: int):
     editor.dump(params, workspace.params)
     train.run(workspace)
     assert json.loads((workspace.reports / "train.json").read_text())["history"] == history
-    return load_trnn(workspace.model)
+    return load_network(workspace.model)
 
 
 def _surprise(model, pages: Pages, click: np.ndarray) -> np.ndarray:

@@ -17,15 +17,21 @@ SHORT, LONG = 100_000, 1_000_000
 
 
 def _training() -> dict:
+    """Of every network, by name."""
+    from pageopt.bench.inputs import Size
     from pageopt.bench.training import training
+    from pageopt.models.network import HISTORIES
 
-    return training()
+    return {name: training(Size(architecture=name)) for name in HISTORIES}
 
 
 def _page_decision() -> dict:
+    """Of every network, by name."""
+    from pageopt.bench.inputs import Size
     from pageopt.bench.page_decision import page_decision
+    from pageopt.models.network import HISTORIES
 
-    return page_decision()
+    return {name: page_decision(Size(architecture=name)) for name in HISTORIES}
 
 
 def _endpoint(workspace: Workspace) -> dict:

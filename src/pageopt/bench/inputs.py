@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.features.encoder import EncodedPages
+from pageopt.models.fields import ModuleTable
+from pageopt.models.network import PageNetwork
+from pageopt.models.network_config import Architecture, HistoryMode, NetworkConfig
 from pageopt.models.training import seeded
-from pageopt.models.trnn import History, ModuleTable, Trnn, TrnnConfig
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,16 @@ class Size:
     texts: int = 1
     title_tokens: int = 12
     vocabulary: int = 5000
-    history: History = "chosen"
+    architecture: Architecture = "trnn"
+    history: HistoryMode = "chosen"
     losses: tuple[str, ...] = ("click", "intent", "attributed")
 
 
-def model(size: Size, seed: int = 0, spread: float = 1.0) -> Trnn:
+def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
     """A model of random weights; `spread` multiplies those of the last layers, so that candidates differ."""
     random = np.random.default_rng(seed)
-    config = TrnnConfig(
+    config = NetworkConfig(
+        architecture=size.architecture,
         cardinalities=size.cardinalities,
         numerics=size.numerics,
         texts=size.texts,
@@ -45,7 +49,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> Trnn:
         slots=size.slots,
         width=size.width,
         embedding=size.embedding,
-        history=size.history,
+        history="hidden" if size.architecture == "mlp" else size.history,
         losses=size.losses,
         dropout=0.3,
     )
@@ -56,7 +60,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> Trnn:
         random.normal(size=(size.modules, 2)).astype(np.float32),
         np.zeros((size.modules, 0, size.title_tokens), dtype=np.int64),
     )
-    result = seeded(lambda: Trnn(config, table), seed)
+    result = seeded(lambda: PageNetwork(config, table), seed)
     result.start_from(dict.fromkeys(size.losses, 0.05))
     for layer in (result.from_output, result.from_module, result.heads):
         layer.weight.data *= spread

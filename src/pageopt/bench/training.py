@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ import torch
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.models.data import PageTensors
+from pageopt.models.heads import HEAD_OF_LOSS
+from pageopt.models.history import Product
 from pageopt.models.losses import LossWeights, masked_cross_entropy
 from pageopt.models.training import reproducible
-from pageopt.models.trnn import HEAD_OF_LOSS, TrnnConfig
 
 LEAST_PAGES_PER_SECOND = 15_000
 
@@ -47,7 +48,7 @@ def training(
             between(losses / rows.numel()).backward()
             optimizer.step()
 
-    products = _products(model.config, batch, torch.bfloat16 if bf16 else torch.float32)
+    products = _products(model.products(batch), torch.bfloat16 if bf16 else torch.float32)
 
     def roofline() -> None:
         for _ in batches:
@@ -61,6 +62,7 @@ def training(
         "matrix_products_pages_per_second": allowed,
         "share_of_matrix_products": trained / allowed,
         "limit": LEAST_PAGES_PER_SECOND,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "slots": size.slots,
         "width": size.width,
         "batch": batch,
@@ -84,16 +86,8 @@ def page_tensors(size: Size, count: int, seed: int = 0) -> PageTensors:
     )
 
 
-def _products(config: TrnnConfig, batch: int, kind: torch.dtype) -> Callable[[], None]:
-    """All matrix products of one step, [n, k] · [k, m] each, with their two backward products."""
-    H, E, K = config.width, config.embedding, config.slots
-    page = (len(config.cardinalities) + config.texts) * E + config.numerics
-    module = (1 + len(config.module_cardinalities) + config.module_texts) * E + config.module_numerics
-    shapes = [(batch, page, 2 * H), (batch, 2 * H, H)]  # page encoder
-    shapes += [(config.modules, module, H), (config.modules, H, H), (config.modules, H, H)]  # module network, W_m
-    shapes += [(batch * K, E, 4 * H), *[(batch, H, 4 * H)] * K]  # LSTM: inputs at once, state slot by slot
-    shapes += [(batch * K, H, H), (batch * K, H, 3)]  # W_o, heads
-    shapes += [(batch, H, 3 * E), (config.modules, H, 3 * E)]  # the fit of page and module
+def _products(shapes: Sequence[Product], kind: torch.dtype) -> Callable[[], None]:
+    """Matrix products [n, k] · [k, m] of given sizes, with their two backward products each."""
     factors = [(torch.randn(n, k, dtype=kind), torch.randn(k, m, dtype=kind)) for n, k, m in shapes]
 
     def run() -> None:

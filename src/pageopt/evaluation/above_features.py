@@ -1,4 +1,4 @@
-"""What a page-aware reward model reads of the modules above a slot: plain columns beside those of `RewardFeatures`."""
+"""What a page-aware reward model reads of the modules above a slot: plain columns beside those of `TabularFeatures`."""
 
 from dataclasses import dataclass
 from pathlib import Path

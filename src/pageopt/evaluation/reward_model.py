@@ -22,10 +22,10 @@ from safetensors.numpy import load_file, save_file
 from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.above_features import AboveFeatures
-from pageopt.evaluation.reward_features import RewardFeatures
 from pageopt.evaluation.reward_network import Network
 from pageopt.evaluation.reward_trees import Trees
 from pageopt.features.encoder import EncodedPages, Encoder
+from pageopt.models.tabular import TabularFeatures
 
 REWARDS = ("click", "purchase")
 _KINDS: dict[str, type[Trees] | type[Network]] = {"xgboost": Trees, "mlp": Network}
@@ -53,7 +53,7 @@ class RewardModel:
 
     def __init__(
         self,
-        features: RewardFeatures,
+        features: TabularFeatures,
         above: AboveFeatures | None,
         models: Sequence[Trees | Network],
         fitted_on: list[NDArray[np.uint64]],
@@ -91,7 +91,7 @@ class RewardModel:
         purchase in the log) is predicted as that constant. Raises EvaluationError where a fold has no page to learn.
         """
         kind = _KINDS[params.kind]
-        features = RewardFeatures.of(encoder)
+        features = TabularFeatures.of(encoder)
         above = AboveFeatures.of(encoder) if params.page_aware else None
         fold = _fold_of(unit, params.folds)
         page, slot = np.nonzero(module >= 0)
@@ -194,7 +194,7 @@ class RewardModel:
                 for number, constants in enumerate(content["constants"])
             ]
             return cls(
-                RewardFeatures.load(folder / "features.safetensors"),
+                TabularFeatures.load(folder / "features.safetensors"),
                 AboveFeatures.load(folder / "above.safetensors") if content["page_aware"] else None,
                 models,
                 [units[f"fold-{number}"] for number in range(len(models))],
@@ -216,7 +216,7 @@ def _blocks(rows: int) -> Iterator[slice]:
 
 
 def _rows(
-    features: RewardFeatures,
+    features: TabularFeatures,
     above: AboveFeatures | None,
     encoded: EncodedPages,
     page: NDArray,

@@ -52,7 +52,7 @@ class PageTensors:
         )
 
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Arguments of `Trnn.forward`."""
+        """Arguments of `PageNetwork.forward`."""
         return self.categorical.long(), self.numeric, self.tokens.long(), self.module.long()
 
     def rates(self) -> dict[str, float]:

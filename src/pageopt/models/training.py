@@ -22,12 +22,38 @@ from torch import Tensor
 
 from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
-from pageopt.models import checkpoint, data, losses, trnn
+from pageopt.models import (
+    checkpoint,
+    data,
+    family_lstm,
+    fields,
+    heads,
+    history,
+    losses,
+    module_attention,
+    network,
+    network_config,
+    slot_mlp,
+)
 from pageopt.models.data import PageTensors
+from pageopt.models.heads import HEAD_OF_LOSS
 from pageopt.models.losses import LossWeights, masked_cross_entropy
-from pageopt.models.trnn import HEAD_OF_LOSS, Trnn
+from pageopt.models.network import PageNetwork
 
 EVALUATION_BATCH = 4096
+# What the result of a training depends on, apart from this module.
+_CODE: tuple[ModuleType, ...] = (
+    data,
+    family_lstm,
+    fields,
+    heads,
+    history,
+    losses,
+    module_attention,
+    network,
+    network_config,
+    slot_mlp,
+)
 
 
 @dataclass(frozen=True)
@@ -77,24 +103,23 @@ def reproducible(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[1])
 
 
-def seeded(build: Callable[[], Trnn], seed: int) -> Trnn:
+def seeded(build: Callable[[], PageNetwork], seed: int) -> PageNetwork:
     """A model whose first weights depend on `seed` alone; the caller's random state is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build()
 
 
-def fingerprint(model: Trnn, train: PageTensors, valid: PageTensors, params: TrainParams) -> str:
+def fingerprint(model: PageNetwork, train: PageTensors, valid: PageTensors, params: TrainParams) -> str:
     """Names a training by all that its result depends on: pages, params, sizes, our code, PyTorch's version."""
-    code: tuple[ModuleType, ...] = (data, losses, trnn)
     parts = [train.digest(), valid.digest(), json.dumps(asdict(model.config)), params.model_dump_json()]
-    parts += [inspect.getsource(module) for module in code] + [Path(__file__).read_text(encoding="utf-8")]
+    parts += [inspect.getsource(module) for module in _CODE] + [Path(__file__).read_text(encoding="utf-8")]
     parts += [torch.__version__]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def train(
-    model: Trnn, train: PageTensors, valid: PageTensors, params: TrainParams, checkpoints: Path | None = None
+    model: PageNetwork, train: PageTensors, valid: PageTensors, params: TrainParams, checkpoints: Path | None = None
 ) -> TrainingRecord:
     """Train `model` on all losses of its configuration; it ends with the weights of the best epoch.
 
@@ -131,7 +156,12 @@ class _Run:
     """The moving parts of one training."""
 
     def __init__(
-        self, model: Trnn, train: PageTensors, valid: PageTensors, params: TrainParams, rates: Mapping[str, float]
+        self,
+        model: PageNetwork,
+        train: PageTensors,
+        valid: PageTensors,
+        params: TrainParams,
+        rates: Mapping[str, float],
     ):
         self.model, self.train, self.valid, self.params = model, train, valid, params
         self.slots_shown = train.slots_shown()
@@ -212,7 +242,7 @@ class _Run:
         self.record.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
 
 
-def evaluate(model: Trnn, pages: PageTensors) -> dict[str, float]:
+def evaluate(model: PageNetwork, pages: PageTensors) -> dict[str, float]:
     """Mean weighted cross-entropy of a shown slot, by loss of the model."""
     pages = pages.only(model.config.losses)
     total = torch.zeros(len(pages.labels), dtype=torch.float64)

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from pageopt.config import SearchParams
 from pageopt.errors import ExportError
-from pageopt.models.trnn import HEADS, Trnn, TrnnConfig
+from pageopt.models.heads import HEADS
+from pageopt.models.network import PageNetwork
+from pageopt.models.network_config import NetworkConfig
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 
 # The sizes that the exporter sees; the trial after it uses others.
@@ -43,7 +45,7 @@ class Trial:
     counts: tuple[int, ...]
 
 
-def page_onnx(graph: PageGraph, config: TrnnConfig) -> onnx.ModelProto:
+def page_onnx(graph: PageGraph, config: NetworkConfig) -> onnx.ModelProto:
     """`graph` as one ONNX model, weights inside, any number of pages and candidates.
 
     Only what runs is kept: no names of files and lines of the machine that exported it, so that equal models give equal
@@ -73,7 +75,7 @@ def page_onnx(graph: PageGraph, config: TrnnConfig) -> onnx.ModelProto:
     return proto
 
 
-def random_inputs(config: TrnnConfig, pages: int, candidates: int, seed: int = 0) -> tuple[Tensor, ...]:
+def random_inputs(config: NetworkConfig, pages: int, candidates: int, seed: int = 0) -> tuple[Tensor, ...]:
     """Arguments of `PageGraph.forward`: random pages of mixed lengths, each with different modules, one in ten missing.
 
     `candidates` is at most the number of modules.
@@ -91,7 +93,7 @@ def random_inputs(config: TrnnConfig, pages: int, candidates: int, seed: int = 0
     return tuple(map(torch.from_numpy, arrays))
 
 
-def compare(graph: PageGraph, config: TrnnConfig, onnx_file: Path, tolerance: float, counts: Sequence[int]) -> Trial:
+def compare(graph: PageGraph, config: NetworkConfig, onnx_file: Path, tolerance: float, counts: Sequence[int]) -> Trial:
     """Hold the written graph against the eager one on random pages with `counts` candidates.
 
     Raises ExportError where a probability or score differs by more than `tolerance`, or a page differs whose score does
@@ -123,7 +125,7 @@ def compare(graph: PageGraph, config: TrnnConfig, onnx_file: Path, tolerance: fl
 
 
 def write_bundle(
-    folder: Path, model: Trnn, model_folder: Path, prepared: Path, search: SearchParams, max_candidates: int
+    folder: Path, model: PageNetwork, model_folder: Path, prepared: Path, search: SearchParams, max_candidates: int
 ) -> PageGraph:
     """Write everything that serving needs into `folder`, which is emptied first; gives the graph it wrote.
 
@@ -143,7 +145,7 @@ def write_bundle(
     shutil.copytree(prepared / "encoder", folder / "encoder")
     shutil.copyfile(prepared / "users.sqlite", folder / "users.sqlite")
     facts = {
-        "policy": "trnn",
+        "policy": model.config.architecture,
         "slots": model.config.slots,
         "width": search.width,
         "beam_start": search.beam_start,

@@ -147,14 +147,14 @@ class Judge:
 
     def parity(self) -> Verdict:
         """The exported graph against the trained model."""
-        from pageopt.models.trnn import load_trnn
+        from pageopt.models.network import load_network
         from pageopt.search.graph import PageGraph, decide
 
         facts = _json(self.workspace.bundle / "bundle.json")
         search = parity_gate.Search(facts["slots"], facts["width"], facts["beam_start"], facts["objective"])
         encoder = Encoder.load(self.workspace.prepared / "encoder")
         encoded = encoder.encode(self.pages.fields)
-        model = load_trnn(self.workspace.model)
+        model = load_network(self.workspace.model)
         graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective).eval()
         eager = decide(graph, encoded, self.pages.candidates)
         expected = Decision(eager.module, eager.probabilities, eager.score)

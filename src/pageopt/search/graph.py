@@ -5,11 +5,10 @@ evaluation and is exported to ONNX for serving, so the code keeps to what the ex
 and `%` by a size that may vary, no branches on values.
 
 Shapes:
-    B pages   N candidates   K slots   W beams   F families   H width   M modules   Q heads
-    S families a step looks at: F, and the unknown one where the history is hidden
+    B pages   N candidates   K slots   W beams   H width   E size of an embedding   M modules   Q heads
 
-What repeats is computed once: what depends on the module alone and W_ih · emb(f) of all families when the graph is
-made, the fit of page and module once a page, the LSTM step and W_o · o once a family and beam. A beam is scored by
+What repeats is computed once: what depends on the module alone when the graph is made, the fit of page and module once
+a page, and of the history as much as its architecture allows (pageopt.models.history.Steps). A beam is scored by
 g = −Σ log(1 − P) = Σ softplus(logit), which ranks pages as φ = 1 − e^(−g) does and does not lose the digits of small
 probabilities.
 """
@@ -24,7 +23,9 @@ from torch.nn import functional
 
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.trnn import HEADS, Trnn, chain, fit_of
+from pageopt.models.heads import HEADS, chain
+from pageopt.models.history import Chosen, Offered, rows
+from pageopt.models.network import PageNetwork, fit_of
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")
@@ -39,11 +40,8 @@ class PageGraph(nn.Module):
     part_of_module: Tensor
     fit_of_module: Tensor
     family_of_module: Tensor
-    gates_of_family: Tensor
-    recurrent: Tensor
-    output: Tensor
 
-    def __init__(self, model: Trnn, *, width: int, beam_start: int, objective: str):
+    def __init__(self, model: PageNetwork, *, width: int, beam_start: int, objective: str):
         super().__init__()
         if objective not in model.config.trained_heads:
             raise ConfigError(
@@ -53,24 +51,18 @@ class PageGraph(nn.Module):
         if width < 1 or beam_start < 1:
             raise ConfigError(f"search.width = {width} and search.beam_start = {beam_start} must be at least 1.")
         self.slots = model.config.slots
-        self.families = model.config.families
         self.width = width
         self.beam_start = beam_start
         self.objective = HEADS.index(objective)
-        self.hidden = model.config.history == "hidden"
         self.chained = model.config.chained
         self.page_fields, self.page_layers, self.words = model.page_fields, model.page_layers, model.words
         self.heads, self.fit_of_page = model.heads, model.fit_of_page
-        w_ih, w_hh, b_ih, b_hh = (value.detach() for value in model.lstm.all_weights[0])
         with torch.no_grad():
-            seen = model.family.weight[: self.families + int(self.hidden)]
-            part, fit = model.module_parts()
-            self.register_buffer("part_of_module", part)  # v [M, H]
-            self.register_buffer("fit_of_module", fit)  # [M, Q·E]
+            h_m = model.encode_modules()
+            self.register_buffer("part_of_module", model.from_module(h_m))  # v [M, H]
+            self.register_buffer("fit_of_module", model.fit_of_module(h_m))  # [M, Q·E]
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
-            self.register_buffer("gates_of_family", seen @ w_ih.T + b_ih + b_hh)  # [S, 4H]
-        self.register_buffer("recurrent", w_hh.T.contiguous())  # [H, 4H]
-        self.register_buffer("output", model.from_output.weight.detach().T.contiguous())  # W_oᵀ [H, H]
+        self.history = model.history.steps(model.from_output.weight.detach(), h_m)
 
     def forward(
         self, categorical: Tensor, numeric: Tensor, tokens: Tensor, candidates: Tensor, available: Tensor, slots: Tensor
@@ -91,28 +83,27 @@ class PageGraph(nn.Module):
         B, N = candidates.shape
         page = torch.arange(B).unsqueeze(1)  # [B, 1]
         position = torch.arange(N)
-        family = _rows(self.family_of_module, candidates).transpose(1, 2)  # [B, 1, N]
-        part = _rows(self.part_of_module, candidates).unsqueeze(1)  # [B, 1, N, H]
+        family = rows(self.family_of_module, candidates).transpose(1, 2)  # [B, 1, N]
+        offered = Offered(page, candidates, family)
+        part = rows(self.part_of_module, candidates).unsqueeze(1)  # [B, 1, N, H]
         length = torch.minimum(available.sum(1), slots).unsqueeze(1)  # [B, 1] slots that will be filled
         going_on = torch.arange(self.slots) < length  # [B, K]
         # What may not be chosen has −∞ added to its total: here slots below the page's end, modules that are not there
         ended = torch.where(going_on, 0.0, -torch.inf)  # [B, K]
         gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, W, N], W = 1
 
-        h = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words)).unsqueeze(1)  # [B, W, H]
-        fit = fit_of(self.fit_of_page(h), _rows(self.fit_of_module, candidates)).unsqueeze(1)  # [B, 1, N, Q]
-        c = torch.zeros_like(h)
-        g = torch.zeros_like(h[..., 0])  # [B, W]
+        h_x = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))  # [B, H]
+        fit = fit_of(self.fit_of_page(h_x).unsqueeze(1), rows(self.fit_of_module, candidates)).unsqueeze(1)
+        state = self.history.start(h_x, offered)
+        g = torch.zeros_like(h_x[:, :1])  # [B, W]
         above = torch.full_like(page, -1)  # [B, W] family of the module above
         steps: list[_Step] = []
         for slot in range(1, self.slots + 1):
-            W = h.shape[1]
-            beam = page * W + torch.arange(W)  # [B, W] rows of [B·W]
-            h_all, c_all = self._lstm(h, c)  # [B, W, S, H]
-            output = h_all[:, :, : self.families] @ self.output  # W_o · o  [B, W, F, H]
-            row = beam.unsqueeze(-1) * self.families + family  # [B, W, N] rows of [B·W·F]
-            hidden = torch.relu(_rows(output.flatten(0, 2), row) + part)  # [B, W, N, H]
-            evidence = self.heads(hidden) + fit  # [B, W, N, Q]
+            W = g.shape[1]
+            u, looked = self.history.look(state, offered, slot)  # [B, W, N, H], or 1 for W or N
+            evidence = self.heads(torch.relu(u + part)) + fit  # [B, W, N, Q], or 1 for W
+            if evidence.shape[1] < W:
+                evidence = evidence.expand(-1, W, -1, -1)
 
             gain = functional.softplus(self._sought(evidence))  # −log(1 − P)
             total = gain + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
@@ -121,15 +112,14 @@ class PageGraph(nn.Module):
             g, chosen = _largest(total, self.width if slot >= self.beam_start else 1)
             parent = sum(((chosen >= w * N).long() for w in range(1, W)), torch.zeros_like(chosen))  # [B, W]
             choice = torch.clamp(chosen - parent * N, max=N - 1)
-            taken = _rows(evidence.flatten(0, 2), page * (W * N) + choice + parent * N)  # [B, W, Q]
+            taken = rows(evidence.flatten(0, 2), page * (W * N) + choice + parent * N)  # [B, W, Q]
             steps.append(_Step(g, parent, choice, taken))
             if slot == self.slots:
                 break
-            beam = page * W + parent
+            beam = page * W + parent  # [B, W] rows of [B·W]
             above = family.squeeze(1).gather(1, choice)
-            state = beam * h_all.shape[2] + (self.families if self.hidden else above)
-            h, c = _rows(h_all.flatten(0, 2), state), _rows(c_all.flatten(0, 2), state)
-            gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, _rows(gone.flatten(0, 1), beam))
+            state = self.history.go_on(looked, Chosen(beam, candidates.gather(1, choice), above), slot)
+            gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, rows(gone.flatten(0, 1), beam))
         choice, evidence, score = _best_path(page, steps)
         probability = torch.sigmoid(chain(evidence) if self.chained else evidence)
         return torch.where(going_on, choice, -1), probability * going_on.unsqueeze(-1), score
@@ -139,13 +129,6 @@ class PageGraph(nn.Module):
         if self.chained and self.objective > 0:
             return chain(evidence[..., :: self.objective])[..., 1]  # the click's evidence and the objective's
         return evidence[..., self.objective]
-
-    def _lstm(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of each beam `[B, W, H]` into each family: `[B, W, S, H]` twice."""
-        gates = (h @ self.recurrent).unsqueeze(2) + self.gates_of_family
-        i, f, u, o = gates.chunk(4, -1)
-        c = torch.sigmoid(f) * c.unsqueeze(2) + torch.sigmoid(i) * torch.tanh(u)
-        return torch.sigmoid(o) * torch.tanh(c), c
 
 
 class _Step(NamedTuple):
@@ -157,11 +140,6 @@ class _Step(NamedTuple):
     parent: Tensor
     choice: Tensor
     evidence: Tensor
-
-
-def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a matrix `table` at `index` of any shape; one Gather in ONNX, where indexing would take several nodes."""
-    return functional.embedding(index, table)
 
 
 def _largest(total: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -187,7 +165,7 @@ def _best_path(page: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor
     beam = torch.zeros_like(page)  # [B, 1]
     for step in reversed(steps):
         choices.append(step.choice.gather(1, beam))
-        evidence.append(_rows(step.evidence.flatten(0, 1), page * step.parent.shape[1] + beam))
+        evidence.append(rows(step.evidence.flatten(0, 1), page * step.parent.shape[1] + beam))
         beam = step.parent.gather(1, beam)
     # g never falls from slot to slot, and is −∞ after the end: its largest value is that of the whole page.
     g = torch.cat([step.g[:, :1] for step in steps], 1).amax(1).clamp(min=0)

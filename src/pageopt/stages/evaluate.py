@@ -41,13 +41,13 @@ from pageopt.evaluation.snapshots import logged_as, read_snapshots
 from pageopt.evaluation.weights import diagnose
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
-from pageopt.models.trnn import Trnn, load_trnn
+from pageopt.models.network import PageNetwork, load_network
 from pageopt.policies.static import static_pages
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
 from pageopt.workspace import Workspace
 
-CANDIDATE, STATIC = "trnn", "static"
+STATIC = "static"
 
 
 def run(workspace: Workspace) -> None:
@@ -57,7 +57,8 @@ def run(workspace: Workspace) -> None:
     console = Console()
     encoder = Encoder.load(workspace.prepared / "encoder")
     test = load_pages(workspace.prepared / "test", encoder)
-    model = load_trnn(workspace.model)
+    model = load_network(workspace.model)
+    name_of_model = model.config.architecture
     popularity = _popularity(workspace.prepared / "modules.parquet", encoder)
     snapshots = read_snapshots(workspace.raw / "snapshots", encoder.module_ids, encoder.slots)
 
@@ -70,7 +71,7 @@ def run(workspace: Workspace) -> None:
     logged = LoggedPages(test, reward_model, params)
     with console.status(f"Deciding {len(logged):,} pages"):
         pages = {
-            CANDIDATE: _decide(model, search, test, logged),
+            name_of_model: _decide(model, search, test, logged),
             STATIC: static_pages(
                 np.argsort(-popularity, kind="stable"),
                 _candidates(test)[logged.rows],
@@ -81,7 +82,7 @@ def run(workspace: Workspace) -> None:
     with console.status("Estimating"):
         values = {name: logged.value(modules) for name, modules in pages.items()}
         values |= {name: logged.value_of_marginals(chances) for name, chances in snapshots.items()}
-        evaluation = _evaluate(test, logged, values, params)
+        evaluation = _evaluate(test, logged, values, name_of_model, params)
         for policy, share in shares.items():
             evaluation["logged"][policy] |= {"support": share, "used": policy in reward_model.policies}
     with console.status("Ranking what was shown"):
@@ -90,12 +91,12 @@ def run(workspace: Workspace) -> None:
             evaluation["models"][name] = metrics | evaluation["models"][name]
         evaluation["ranking"] = ranking["on"]
     with console.status("Calibrating"):
-        evaluation["models"][CANDIDATE] |= _calibration(model, test, params)
+        evaluation["models"][name_of_model] |= _calibration(model, test, params)
     for name in snapshots:
         earned = evaluation["logged"].get(logged_as(name), {})
         evaluation["models"][name] |= {f"logged_{metric}": earned[metric] for metric in report.METRICS if earned}
     if (workspace.raw / "truth").is_dir():
-        _add_truth(workspace.raw, evaluation, test.page_id[logged.rows], encoder.module_ids, pages)
+        _add_truth(workspace.raw, evaluation, test.page_id[logged.rows], encoder.module_ids, pages, name_of_model)
 
     _write(workspace, evaluation)
     _write_pages(workspace.reward_model / "test_pages.parquet", test, logged, values)
@@ -134,17 +135,16 @@ def _fit_reward_model(
     )
 
 
-def _decide(model: Trnn, search: SearchParams, test: Pages, logged: LoggedPages) -> NDArray[np.int64]:
+def _decide(model: PageNetwork, search: SearchParams, test: Pages, logged: LoggedPages) -> NDArray[np.int64]:
     graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
     return decide(graph, logged.encoded, _candidates(test)[logged.rows]).module
 
 
 def _evaluate(
-    test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue], params: EvaluateParams
+    test: Pages, logged: LoggedPages, values: Mapping[str, PolicyValue], candidate: str, params: EvaluateParams
 ) -> dict[str, Any]:
     bootstrap = logged.bootstrap()
-    others = [name for name in values if name != CANDIDATE]
-    candidate = values[CANDIDATE]
+    others = [name for name in values if name != candidate]
     checks = logged.check_reward_model()
     return {
         "pages": {
@@ -157,12 +157,12 @@ def _evaluate(
         },
         "models": {name: report.estimates(value, bootstrap) for name, value in values.items()},
         "differences": {
-            f"{CANDIDATE} - {name}": report.difference(candidate, values[name], bootstrap) for name in others
+            f"{candidate} - {name}": report.difference(values[candidate], values[name], bootstrap) for name in others
         },
         "logged": report.logged_policies(
             test, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
         ),
-        "power": {f"{CANDIDATE} - {name}": report.power(candidate, values[name], bootstrap) for name in others},
+        "power": {f"{candidate} - {name}": report.power(values[candidate], values[name], bootstrap) for name in others},
         "diagnostics": {name: _diagnostics(value, logged, bootstrap, checks) for name, value in values.items()},
         "reward_model": {name: check.as_json() for name, check in checks.items()},
     }
@@ -185,19 +185,19 @@ def _diagnostics(
 class _Scorer:
     """Scores of the modules that pages show, by model."""
 
-    model: Trnn
+    model: PageNetwork
     popularity: Floats
     label: Label
 
     def scores(self, pages: Pages) -> dict[str, Floats]:
         return {
-            CANDIDATE: shown_probabilities(self.model, pages.encoded, pages.module, self.label),
+            self.model.config.architecture: shown_probabilities(self.model, pages.encoded, pages.module, self.label),
             STATIC: np.where(pages.observed, self.popularity[np.maximum(pages.module, 0)], 0.0),
         }
 
 
 def _ranking(
-    workspace: Workspace, encoder: Encoder, test: Pages, model: Trnn, popularity: Floats, params: EvaluateParams
+    workspace: Workspace, encoder: Encoder, test: Pages, model: PageNetwork, popularity: Floats, params: EvaluateParams
 ) -> dict[str, Any]:
     """Ranking metrics on the whole test split; the threshold of F1 comes from the validation split."""
     bought = bool((test.purchase > 0).any()) and "purchase" in model.config.trained_heads
@@ -224,7 +224,7 @@ def _ranking(
     return {"models": models, "on": {"label": label, "pages": len(test), "f1_threshold": finite}}
 
 
-def _calibration(model: Trnn, test: Pages, params: EvaluateParams) -> dict[str, Any]:
+def _calibration(model: PageNetwork, test: Pages, params: EvaluateParams) -> dict[str, Any]:
     """{"ece_click", "ece_purchase", "calibration": {"click", "purchase"}} of the heads that were trained."""
     shown = test.observed
     page, _ = np.nonzero(shown)
@@ -243,9 +243,14 @@ def _calibration(model: Trnn, test: Pages, params: EvaluateParams) -> dict[str, 
 
 
 def _add_truth(
-    raw: Path, evaluation: dict[str, Any], page_ids: NDArray, module_ids: Sequence[str], pages: Mapping[str, NDArray]
+    raw: Path,
+    evaluation: dict[str, Any],
+    page_ids: NDArray,
+    module_ids: Sequence[str],
+    pages: Mapping[str, NDArray],
+    candidate: str,
 ) -> None:
-    """True CTR and PTR of each policy's pages, on the pages of the estimates."""
+    """True CTR and PTR of each policy's pages, on the pages of the estimates, and what `candidate` gains on static."""
     names = np.array([*module_ids, None], dtype=object)  # -1 is the last: an empty slot
     for name, modules in pages.items():
         click, purchase = truth.expected(raw, page_ids, names[modules])
@@ -253,8 +258,8 @@ def _add_truth(
             evaluation["models"][name][metric] = report.exactly(float(chance.sum(axis=1).mean()))
     models = evaluation["models"]
     for metric in ("true_ctr", "true_ptr"):
-        first, second = models[CANDIDATE][metric]["value"], models[STATIC][metric]["value"]
-        change = evaluation["differences"][f"{CANDIDATE} - {STATIC}"]
+        first, second = models[candidate][metric]["value"], models[STATIC][metric]["value"]
+        change = evaluation["differences"][f"{candidate} - {STATIC}"]
         change[metric] = report.exactly(first - second)
         change[f"{metric}_relative"] = report.exactly(first / second - 1) if second else dict(report.NOTHING)
 

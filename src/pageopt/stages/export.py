@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from pageopt.config import ExportParams, SearchParams, load
-from pageopt.models.trnn import load_trnn
+from pageopt.models.network import load_network
 from pageopt.release.export import compare, first_load, write_bundle
 from pageopt.workspace import Workspace
 
@@ -15,7 +15,7 @@ def run(workspace: Workspace) -> None:
     """Write the bundle, load it in another process, and hold its graph against PyTorch. Raises ExportError."""
     params, search = load(workspace.params, ExportParams), load(workspace.params, SearchParams)
     bundle = workspace.bundle
-    model = load_trnn(workspace.model)
+    model = load_network(workspace.model)
     config = model.config
     console = Console()
     with console.status("Exporting the page graph"):

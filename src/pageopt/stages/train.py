@@ -17,8 +17,8 @@ from pageopt.features.pages import load_pages
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models import training
 from pageopt.models.data import PageTensors, page_tensors
+from pageopt.models.network import PageNetwork, history_mode
 from pageopt.models.training import TrainingRecord
-from pageopt.models.trnn import History, Trnn
 from pageopt.workspace import Workspace
 
 
@@ -45,8 +45,8 @@ def run(workspace: Workspace) -> None:
             "Collect more logs, or choose losses that your logs hold."
         )
     train, valid = train.only(losses), tensors("valid").only(losses)
-    history = _history(params, schema)
-    model = training.seeded(partial(Trnn.from_encoder, encoder, params, history, losses), params.seed)
+    history = history_mode(params, single_slots=schema["observed"] == "single")
+    model = training.seeded(partial(PageNetwork.from_encoder, encoder, params, history, losses), params.seed)
     record = training.train(model, train, valid, params, workspace.checkpoints)
 
     model.save(workspace.model)
@@ -67,16 +67,12 @@ def _losses_with_labels(params: TrainParams, schema: dict) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in params.losses if name not in absent))
 
 
-def _history(params: TrainParams, schema: dict) -> History:
-    """Logs of single slots never show a module beside another, so nothing can be learned from those above."""
-    if params.history == "auto":
-        return "hidden" if schema["observed"] == "single" else "chosen"
-    return params.history
-
-
-def _report(reports: Path, model: Trnn, record: TrainingRecord, dropped: Sequence[str], pages: dict[str, int]) -> None:
+def _report(
+    reports: Path, model: PageNetwork, record: TrainingRecord, dropped: Sequence[str], pages: dict[str, int]
+) -> None:
     report = {
         "pages": pages,
+        "architecture": model.config.architecture,
         "history": model.config.history,
         "losses": model.config.losses,
         "dropped_losses": dropped,
@@ -98,11 +94,11 @@ def _report(reports: Path, model: Trnn, record: TrainingRecord, dropped: Sequenc
             writer.writerow([epoch.epoch, epoch.relative, *pairs])
 
 
-def _summary(model: Trnn, record: TrainingRecord, dropped: Sequence[str], pages: int) -> None:
+def _summary(model: PageNetwork, record: TrainingRecord, dropped: Sequence[str], pages: int) -> None:
     console = Console()
     best = record.best
     console.print(
-        f"Trained TRNN on {pages:,} pages, losses {', '.join(model.config.losses)}; "
+        f"Trained {model.config.architecture} on {pages:,} pages, losses {', '.join(model.config.losses)}; "
         f"history of the page: {model.config.history}."
     )
     if dropped:

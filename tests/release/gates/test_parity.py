@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pageopt.models.trnn import load_trnn
+from pageopt.models.network import load_network
 from pageopt.release.gates.parity import Agreement, Search, compare, reference, spread
 from pageopt.release.judging import Judge
 from pageopt.search.beam import beam_search
@@ -23,7 +23,7 @@ def test_an_exported_graph_agrees_with_its_model(workspace):
 
 def test_a_graph_of_another_model_is_found_out(workspace, tmp_path: Path):
     mixed = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "mixed")))
-    model = load_trnn(mixed.model)
+    model = load_network(mixed.model)
     torch.manual_seed(7)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)

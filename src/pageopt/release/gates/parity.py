@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pageopt.config import ParityGate
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.trnn import HEADS, Trnn
+from pageopt.models.heads import HEADS
+from pageopt.models.network import PageNetwork
 from pageopt.release.verdict import Check, Verdict
 from pageopt.search.beam import Page, Step, allowed, beam_search
 from pageopt.serving.engine import Decision
@@ -46,7 +47,7 @@ class Agreement:
     error: float
 
 
-def scorer(model: Trnn, encoded: EncodedPages, page: int, candidates: NDArray[np.int64], objective: str) -> Step:
+def scorer(model: PageNetwork, encoded: EncodedPages, page: int, candidates: NDArray[np.int64], objective: str) -> Step:
     """Probability of `objective` for every candidate below a prefix, from the model's training forward pass."""
     head = HEADS.index(objective)
     modules = torch.as_tensor(candidates)
@@ -109,7 +110,7 @@ def compare(expected: Decision, actual: Decision, gap: Callable[[int], float]) -
 
 
 def agreement_with_reference(
-    model: Trnn,
+    model: PageNetwork,
     encoded: EncodedPages,
     candidates: NDArray[np.int64],
     family: NDArray[np.int64],

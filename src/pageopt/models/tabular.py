@@ -1,4 +1,4 @@
-"""What the reward model reads of one module in one slot of one page: plain columns for gradient-boosted trees."""
+"""One module in one slot of one page as plain columns, for models that look at rows: gradient-boosted trees."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ _FAMILY_COUNTER = "user_family_"
 
 
 @dataclass(frozen=True)
-class RewardFeatures:
+class TabularFeatures:
     """Turns encoded pages, and modules in their slots, into rows. It keeps the tables of modules it was made from.
 
     A user's counters by family are wide (families × kinds × half-lives columns). A row takes only those of its module's
@@ -34,7 +34,7 @@ class RewardFeatures:
     module_numeric: NDArray[np.float32]
 
     @classmethod
-    def of(cls, encoder: Encoder) -> "RewardFeatures":
+    def of(cls, encoder: Encoder) -> "TabularFeatures":
         """The features of pages and modules that `encoder` knows."""
         names = [field.name for field in encoder.page_fields if field.kind == "numeric"]
         families = encoder.families
@@ -64,6 +64,11 @@ class RewardFeatures:
         return ["c"] * (self.page_categoricals + 2 + self.module_categorical.shape[1]) + ["q"] * (
             1 + len(self.page_numerics) + self.module_numeric.shape[1] + len(self.family_counters)
         )
+
+    @property
+    def slot_column(self) -> int:
+        """Where a row holds its slot, from 0."""
+        return self.page_categoricals + 2 + self.module_categorical.shape[1]
 
     def rows(self, encoded: EncodedPages, page: NDArray, slot: NDArray, module: NDArray) -> NDArray[np.float32]:
         """Rows `[rows, columns]` of `module [rows]` in `slot [rows]`, from 0, of `page [rows]`, an index of `encoded`.
@@ -96,7 +101,7 @@ class RewardFeatures:
         save_file({**arrays, "page_categoricals": np.array([self.page_categoricals])}, file)
 
     @classmethod
-    def load(cls, file: Path) -> "RewardFeatures":
+    def load(cls, file: Path) -> "TabularFeatures":
         """Read what `save` wrote."""
         arrays = load_file(file)
         return cls(page_categoricals=int(arrays.pop("page_categoricals")[0]), **arrays)
