@@ -176,36 +176,57 @@ def _groups(weights: Weights, available: NDArray[np.int64] | None, bootstrap: Us
         labels["modules available"] = np.broadcast_to(available[:, None], weights.raw.shape)
     worst: dict[str, Any] | None = None
     for by, label in labels.items():
-        means = {
-            int(group): _group_mean(weights.raw * (label == group), weights.filled * (label == group), bootstrap)
-            for group in np.unique(label[label >= 0])
-        }
-        judged = {group: entry for group, entry in means.items() if entry is not None}
-        if not judged:
+        found = _group_means(weights, label, bootstrap)
+        if not len(found.group):
             continue
-        p = float(chi2.sf(sum(entry["z"] ** 2 for entry in judged.values()), len(judged)))
+        p = float(chi2.sf((found.z**2).sum(), len(found.z)))
         if worst is None or p < worst["p"]:
-            farthest = max(judged, key=lambda group: abs(judged[group]["z"]))
-            worst = {"by": by, "p": p, "group": farthest, **judged[farthest]}
+            at = int(np.abs(found.z).argmax())
+            worst = {"by": by, "p": p, "group": int(found.group[at])}
+            worst |= {"mean": float(found.mean[at]), "z": float(found.z[at])}
     return worst
 
 
-def _group_mean(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> dict[str, float] | None:
-    """Mean weight of a group, None where too few matches are to be expected to judge it."""
-    matched = raw[raw > 0]
-    if not matched.size or filled.sum() / matched.mean() < _EXPECTED_MATCHES:
-        return None
-    # A group that happens to match seldom shows little of its spread: what n pages with such weights have is its least.
-    return _mean_weight(raw, filled, bootstrap, float((filled * (matched.mean() - 1)).sum()))
+@dataclass(frozen=True)
+class _GroupMeans:
+    """Groups with matches enough to judge: their mean weights, and how far these are from 1 in standard errors."""
+
+    group: NDArray[np.int64]
+    mean: Floats
+    z: Floats
 
 
-def _mean_weight(
-    raw: Floats, filled: Floats, bootstrap: UserBootstrap, least_variance: float = 0.0
-) -> dict[str, float] | None:
+def _group_means(weights: Weights, label: NDArray[np.int64], bootstrap: UserBootstrap) -> _GroupMeans:
+    """Mean weights by `label [pages, slots]`; slots below 0 belong to no group."""
+    page, slot = np.nonzero((label >= 0) & ((weights.filled > 0) | (weights.raw > 0)))
+    names, group = np.unique(label[page, slot], return_inverse=True)
+    raw, filled = weights.raw[page, slot], weights.filled[page, slot]
+
+    def by_group(values: Floats) -> Floats:
+        return np.bincount(group, weights=values, minlength=len(names)).astype(np.float64)
+
+    # As in _mean_weight, by user: sums of residuals of each user in each group, then of their squares.
+    key, place = np.unique(bootstrap.units[page] * len(names) + group, return_inverse=True)
+    squares = np.bincount(place, weights=raw - filled) ** 2
+    spread = np.bincount(key % max(len(names), 1), weights=squares, minlength=len(names))
+    totals, expected = by_group(raw), by_group(filled)
+    matches = np.maximum(by_group((raw > 0).astype(np.float64)), 1)
+    typical = totals / matches
+    # A group that happens to match seldom shows little of its spread: what slots with such weights have is its least.
+    spread = np.maximum(spread, expected * (typical - 1))
+    enough = (totals > 0) & (expected >= _EXPECTED_MATCHES * typical) & (spread > 0)
+    return _GroupMeans(
+        names[enough],
+        totals[enough] / expected[enough],
+        (totals[enough] - expected[enough]) / np.sqrt(spread[enough]),
+    )
+
+
+def _mean_weight(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> dict[str, float] | None:
     if filled.sum() == 0:
         return None
     mean = float(raw.sum() / filled.sum())
     # Under the hypothesis the residuals w − filled have mean 0; users are independent, their pages are not.
     residual = bootstrap.unit_sums((raw - filled).sum(axis=1, keepdims=True))[:, 0]
-    spread = float(np.sqrt(max((residual**2).sum(), least_variance)))
+    spread = float(np.sqrt((residual**2).sum()))
     return {"mean": mean, "z": float(residual.sum() / spread) if spread > 0 else 0.0}
