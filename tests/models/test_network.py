@@ -107,10 +107,13 @@ def _by_formula(model, page, modules):
         "transformer": lambda: attention(h_x, h_m),
     }[model.config.architecture]()
     result = []
+    met = linear("fit_of_page", h_x)
     for o, h in zip(outputs, h_m, strict=True):
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
         sums = joined @ np.concatenate([o, h]) + w["from_module.bias"]
-        fit = (linear("fit_of_page", h_x) * linear("fit_of_module", h)).reshape(len(HEADS), -1).sum(1)
+        fit = (met * linear("fit_of_module", h)).reshape(len(HEADS), -1).sum(1)
+        if model.config.history == "chosen":
+            met = met + w["fit_of_above.weight"] @ h
         evidence = linear("heads", np.maximum(sums, 0)) + fit
         chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
         result.append(np.log(chance) - np.log1p(-chance))
@@ -158,7 +161,7 @@ def test_a_slot_does_not_see_those_below_it(architecture, slot, seed):
 
 @pytest.mark.parametrize(("architecture", "history"), NETWORKS)
 def test_what_each_network_sees_above(architecture, history):
-    """TRNN the families, the transformer the modules; neither where the history is hidden, and the MLP nothing."""
+    """The modules; nothing where the history is hidden, as in the MLP. TRNN's LSTM, though, sees their families only."""
     model = inputs.model(replace(SIZE, architecture=architecture, history=history), spread=3.0)
     page = _tensors(SIZE, 1)
     family = model.family_of.numpy()
@@ -167,7 +170,12 @@ def test_what_each_network_sees_above(architecture, history):
     other = next(m for m in range(2, 15) if family[m] not in (family[1], family[last]))
     with torch.inference_mode():
         first, second, third = (model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other))
-    assert torch.equal(first, second) == (architecture != "transformer" or history == "hidden")
+        if architecture == "trnn" and history == "chosen":
+            model.fit_of_above.weight.zero_()
+            by_family = [model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other)]
+            assert torch.equal(by_family[0], by_family[1])
+            assert not torch.equal(by_family[0], by_family[2])
+    assert torch.equal(first, second) == (history == "hidden")
     assert torch.equal(first, third) == (history == "hidden")
 
 
@@ -234,7 +242,7 @@ def test_heads_start_at_the_rates_and_untrained_ones_at_zero(rates):
     shown = torch.from_numpy(inputs.shown(SIZE, 1))
     with torch.inference_mode():
         untrained = torch.sigmoid(model(*_tensors(SIZE, 1), shown))
-        for layer in (model.heads.weight, model.fit_of_page.weight, model.fit_of_page.bias):
+        for layer in (model.heads.weight, model.fit_of_module.weight, model.fit_of_module.bias):
             layer.zero_()
         start = torch.sigmoid(model(*_tensors(SIZE, 1), shown))
     for q, head in enumerate(HEADS):

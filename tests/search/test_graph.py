@@ -125,8 +125,8 @@ def test_ties_go_to_the_better_beam_and_the_earlier_candidate(architecture, beam
     """All candidates are equally likely, exactly: order and families alone decide."""
     model = inputs.model(replace(SIZE, architecture=architecture), seed=2)
     model.heads.weight.data.zero_()
-    model.fit_of_page.weight.data.zero_()
-    model.fit_of_page.bias.data.zero_()
+    model.fit_of_module.weight.data.zero_()
+    model.fit_of_module.bias.data.zero_()
     search = {"width": 3, "beam_start": beam_start, "objective": "purchase"}
     encoded = inputs.pages(SIZE, 20)
     candidates = np.random.default_rng(0).random((20, SIZE.modules)).argsort(1)[:, :9]

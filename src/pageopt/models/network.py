@@ -9,13 +9,15 @@ A page is read top to bottom. The page encoder gives h_x [B, H]. The *history* (
 the architectures differ, starts from it and gives an output o for each slot, which knows the context, what was chosen
 above and the depth. It meets the module embedding h_m in a small network:
 
-    evidence = heads(relu(u + v)) + fit,   u = W_o · o,   v = W_m · h_m + b,   fit_q = (A_q · h_x + a)ᵀ (B_q · h_m + b)
+    evidence = heads(relu(u + v)) + fit,   u = W_o · o,   v = W_m · h_m + b
+    fit_q at slot s = (A_q · h_x + a + Σ_{j<s} G_q · h_{m_j})ᵀ (B_q · h_m + b)
 
 u + v is the first layer W · [o ; h_m] of the paper's network, factorised: v is computed once a model. `fit` [B, M, Q]
-is our addition, a direct product of context and module: whether the two belong together is learned from it with far
-fewer pages than from sums that pass through the history. So is the chain of the heads (pageopt.models.heads). In
-training the shown page is known and one pass serves all slots; the search (pageopt.search.graph) takes the same weights
-step by step.
+is our addition, a direct product of what a module meets and the module. What it meets is the context, and, where the
+history may see them, the modules above: whether a module belongs there, repeats what was shown or completes it, is
+learned from products of contents with far fewer pages than from sums that pass through the history. Our addition is
+also the chain of the heads (pageopt.models.heads). In training the shown page is known and one pass serves all slots;
+the search (pageopt.search.graph) takes the same weights step by step.
 """
 
 import json
@@ -87,6 +89,10 @@ class PageNetwork(nn.Module):
         # The fit of context and module
         self.fit_of_page = nn.Linear(H, len(HEADS) * E)
         self.fit_of_module = nn.Linear(H, len(HEADS) * E)
+        self.fit_of_above = nn.Linear(H, len(HEADS) * E, bias=False) if config.history == "chosen" else None  # G
+        if self.fit_of_above is not None:
+            with torch.no_grad():
+                self.fit_of_above.weight *= 0.1  # up to K of them are added to one page
 
     @classmethod
     def from_encoder(
@@ -131,8 +137,8 @@ class PageNetwork(nn.Module):
                     self.heads.weight[q] = 0
                     self.heads.bias[q] = UNTRAINED_LOGIT
                     fits = slice(q * self.config.embedding, (q + 1) * self.config.embedding)
-                    self.fit_of_page.weight[fits] = 0
-                    self.fit_of_page.bias[fits] = 0
+                    self.fit_of_module.weight[fits] = 0
+                    self.fit_of_module.bias[fits] = 0
 
     def encode_page(self, categorical: Tensor, numeric: Tensor, tokens: Tensor) -> Tensor:
         """h_x `[B, H]` of categorical `[B, C]`, numeric `[B, D]`, tokens `[B, X, T]`."""
@@ -154,7 +160,11 @@ class PageNetwork(nn.Module):
         h_m = self.encode_modules()
         o = self.history(h_x, module, family, h_m)
         v, fits = (functional.embedding(shown, part(h_m)) for part in (self.from_module, self.fit_of_module))
-        fit = fit_of(self.fit_of_page(h_x).unsqueeze(1), fits)
+        met = self.fit_of_page(h_x).unsqueeze(1)  # [B, 1, Q·E]
+        if self.fit_of_above is not None:
+            added = functional.embedding(shown, self.fit_of_above(h_m)) * (module >= 0).unsqueeze(-1)
+            met = met + added.cumsum(1) - added  # [B, K, Q·E]: of the modules above each slot
+        fit = fit_of(met, fits)
         evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
         return chain(evidence) if self.config.chained else evidence
 
@@ -165,7 +175,7 @@ class PageNetwork(nn.Module):
         shared = [(batch, self.page_fields.size, 2 * H), (batch, 2 * H, H)]  # page encoder
         shared += [(M, self.module_fields.size + E, H), (M, H, H), (M, H, H)]  # module network, W_m
         shared += [(batch * K, H, H), (batch * K, H, Q)]  # W_o, heads
-        shared += [(batch, H, Q * E), (M, H, Q * E)]  # the fit of page and module
+        shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 + (self.fit_of_above is not None))]  # the fit
         return shared + self.history.products(batch, K, M)
 
     def save(self, folder: Path) -> None:
@@ -194,7 +204,7 @@ def history_mode(params: TrainParams, *, single_slots: bool) -> HistoryMode:
 
 
 def fit_of(page: Tensor, module: Tensor) -> Tensor:
-    """How well pages and modules belong together, `[B, J, Q]`, of their sides `[B, 1, Q·E]` and `[B, J, Q·E]`."""
+    """How well modules go with what they meet, `[B, J, Q]`, of the sides `[B, 1 or J, Q·E]` and `[B, J, Q·E]`."""
     return (page * module).unflatten(-1, (len(HEADS), -1)).sum(-1)
 
 

@@ -7,8 +7,9 @@ and `%` by a size that may vary, no branches on values.
 Shapes:
     B pages   N candidates   K slots   W beams   H width   E size of an embedding   M modules   Q heads
 
-What repeats is computed once: what depends on the module alone when the graph is made, the fit of page and module once
-a page, and of the history as much as its architecture allows (pageopt.models.history.Steps). A beam is scored by
+What repeats is computed once: what depends on the module alone when the graph is made, what a module meets in the fit
+once a page and added to with each module chosen, and of the history as much as its architecture allows
+(pageopt.models.history.Steps). A beam is scored by
 g = −Σ log(1 − P) = Σ softplus(logit), which ranks pages as φ = 1 − e^(−g) does and does not lose the digits of small
 probabilities.
 """
@@ -25,7 +26,7 @@ from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.heads import HEADS, chain
 from pageopt.models.history import Chosen, Offered, rows
-from pageopt.models.network import PageNetwork, fit_of
+from pageopt.models.network import PageNetwork
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")
@@ -39,6 +40,7 @@ class PageGraph(nn.Module):
 
     part_of_module: Tensor
     fit_of_module: Tensor
+    fit_of_above: Tensor | None
     family_of_module: Tensor
 
     def __init__(self, model: PageNetwork, *, width: int, beam_start: int, objective: str):
@@ -61,6 +63,8 @@ class PageGraph(nn.Module):
             h_m = model.encode_modules()
             self.register_buffer("part_of_module", model.from_module(h_m))  # v [M, H]
             self.register_buffer("fit_of_module", model.fit_of_module(h_m))  # [M, Q·E]
+            above = None if model.fit_of_above is None else model.fit_of_above(h_m)
+            self.register_buffer("fit_of_above", above)  # [M, Q·E], what a chosen module adds
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
         self.history = model.history.steps(model.from_output.weight.detach(), h_m)
 
@@ -93,7 +97,8 @@ class PageGraph(nn.Module):
         gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, W, N], W = 1
 
         h_x = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))  # [B, H]
-        fit = fit_of(self.fit_of_page(h_x).unsqueeze(1), rows(self.fit_of_module, candidates)).unsqueeze(1)
+        met = self.fit_of_page(h_x).unsqueeze(1)  # [B, W, Q·E]
+        fits = rows(self.fit_of_module, candidates).unflatten(-1, (len(HEADS), -1)).permute(0, 2, 3, 1)  # [B, Q, E, N]
         state = self.history.start(h_x, offered)
         g = torch.zeros_like(h_x[:, :1])  # [B, W]
         above = torch.full_like(page, -1)  # [B, W] family of the module above
@@ -101,7 +106,8 @@ class PageGraph(nn.Module):
         for slot in range(1, self.slots + 1):
             W = g.shape[1]
             u, looked = self.history.look(state, offered, slot)  # [B, W, N, H], or 1 for W or N
-            evidence = self.heads(torch.relu(u + part)) + fit  # [B, W, N, Q], or 1 for W
+            fit = met.unflatten(-1, (len(HEADS), -1)).transpose(1, 2) @ fits  # [B, Q, W, N]
+            evidence = self.heads(torch.relu(u + part)) + fit.permute(0, 2, 3, 1)  # [B, W, N, Q], or 1 for W
             if evidence.shape[1] < W:
                 evidence = evidence.expand(-1, W, -1, -1)
 
@@ -118,7 +124,10 @@ class PageGraph(nn.Module):
                 break
             beam = page * W + parent  # [B, W] rows of [B·W]
             above = family.squeeze(1).gather(1, choice)
-            state = self.history.go_on(looked, Chosen(beam, candidates.gather(1, choice), above), slot)
+            module = candidates.gather(1, choice)  # [B, W]
+            state = self.history.go_on(looked, Chosen(beam, module, above), slot)
+            if self.fit_of_above is not None:
+                met = rows(met.flatten(0, 1), beam) + rows(self.fit_of_above, module)
             gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, rows(gone.flatten(0, 1), beam))
         choice, evidence, score = _best_path(page, steps)
         probability = torch.sigmoid(chain(evidence) if self.chained else evidence)
