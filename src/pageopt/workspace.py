@@ -57,7 +57,7 @@ class Workspace:
     @property
     def model(self) -> Path:
         """The trained model (stage train)."""
-        return self.root / "models" / "trnn"
+        return self.root / "models" / "network"
 
     @property
     def reward_model(self) -> Path:

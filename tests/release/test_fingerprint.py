@@ -18,7 +18,7 @@ stages:
     cmd: pageopt train
     outs:
     - {path: reports/train.json, hash: md5, md5: bbb, size: 7}
-    - {path: models/trnn, hash: md5, md5: ccc.dir, size: 50, nfiles: 2}
+    - {path: models/network, hash: md5, md5: ccc.dir, size: 50, nfiles: 2}
 """
 PARAMS = """
 gates: {data: {min_pages: 1}}

@@ -127,7 +127,7 @@ def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architectur
 
 
 def test_same_pages_same_files(make_workspace):
-    files = ("models/trnn/model.safetensors", "models/trnn/model.json", "reports/train.json")
+    files = ("models/network/model.safetensors", "models/trnn/model.json", "reports/train.json")
     contents = []
     for name in ("one", "other"):
         workspace = make_workspace(name)
@@ -181,5 +181,5 @@ def test_killed_stage_starts_again_and_gives_the_same_bytes(make_workspace):
     assert process.wait() == -signal.SIGKILL, "training ended before it could be killed"
     assert not killed.model.exists()
     assert start().wait() == 0
-    for file in ("models/trnn/model.safetensors", "reports/train.json", "reports/plots/training.csv"):
+    for file in ("models/network/model.safetensors", "reports/train.json", "reports/plots/training.csv"):
         assert (killed.root / file).read_bytes() == (whole.root / file).read_bytes()

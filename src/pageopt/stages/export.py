@@ -1,4 +1,4 @@
-"""Stage export: models/trnn and data/prepared to models/bundle."""
+"""Stage export: models/network and data/prepared to models/bundle."""
 
 from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Stage train: data/prepared to models/trnn, reports/train.json and reports/plots/training.csv."""
+"""Stage train: data/prepared to models/network, reports/train.json and reports/plots/training.csv."""
 
 import csv
 import json
