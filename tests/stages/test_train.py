@@ -90,7 +90,7 @@ def make_workspace(tmp_path):
         schema = {"observed": observed, "has_purchase": purchases, "has_intent": True, "slots": SLOTS}
         (workspace.prepared / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
         theta = {"all": [1.0, 0.5, 0.01], "app": [1.0, 0.8, 0.4]}
-        bias = {"slots": SLOTS, "platforms": ["app"], "click": theta, "purchase": theta}
+        bias = {"slots": SLOTS, "platforms": ["app"], "click": theta, "purchase": theta, "views": {}}
         (workspace.prepared / "slot_bias.json").write_text(json.dumps(bias), encoding="utf-8")
         return workspace
 
