@@ -127,7 +127,7 @@ def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architectur
 
 
 def test_same_pages_same_files(make_workspace):
-    files = ("models/network/model.safetensors", "models/trnn/model.json", "reports/train.json")
+    files = ("models/network/model.safetensors", "models/network/model.json", "reports/train.json")
     contents = []
     for name in ("one", "other"):
         workspace = make_workspace(name)
