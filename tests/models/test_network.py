@@ -161,7 +161,7 @@ def test_a_slot_does_not_see_those_below_it(architecture, slot, seed):
 
 @pytest.mark.parametrize(("architecture", "history"), NETWORKS)
 def test_what_each_network_sees_above(architecture, history):
-    """The modules; nothing where the history is hidden, as in the MLP. TRNN's LSTM, though, sees their families only."""
+    """The modules; nothing where the history is hidden, as in the MLP. TRNN's LSTM alone sees their families only."""
     model = inputs.model(replace(SIZE, architecture=architecture, history=history), spread=3.0)
     page = _tensors(SIZE, 1)
     family = model.family_of.numpy()
