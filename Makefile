@@ -47,11 +47,13 @@ run: configure
 serve: $(READY)
 	@pageopt serve
 
+# A thread that waits must not spin: the processes of the suite share the cores.
+test: export OMP_WAIT_POLICY := PASSIVE
 test: $(READY)
 	ruff check src flows tests
 	ruff format --check src flows tests
 	mypy
-	pytest
+	pytest --numprocesses auto --dist loadfile
 
 bench: $(READY)
 	@python -m pageopt.bench $(if $(filter paper,$(PRESET)),--long)
