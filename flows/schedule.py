@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from pageopt.errors import PageoptError, ReleaseError
+from pageopt.errors import ConfigError, PageoptError, ReleaseError
 from pageopt.workspace import Workspace
 
 _HOST, _PORT = "127.0.0.1", "4200"
@@ -59,6 +59,18 @@ def _healthy(url: str) -> bool:
         return False
 
 
+def _check(cron: str) -> None:
+    """Raise ConfigError unless Prefect can read the cron line."""
+    from prefect.client.schemas.schedules import CronSchedule  # seconds, which --help need not wait for
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise ConfigError(
+            f"--cron '{cron}' is not minute, hour, day of month, month and weekday. Every night at four: '0 4 * * *'."
+        ) from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve the flow until the process is ended."""
     parser = argparse.ArgumentParser(
@@ -68,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = str(Workspace.find().root)
+        _check(options.cron)
         with _server():
             from flows.retrain import retrain  # Prefect reads which server to use when it is imported
 
