@@ -1,7 +1,6 @@
 """The schedule, on a real Prefect server: the deployment is there with its cron line, and ends with the process."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -43,7 +42,7 @@ def test_the_flow_is_scheduled_for_as_long_as_the_process_lives(prefect_api: str
         assert deployment["parameters"] == {"root": str(tmp_path)}
         assert not deployment["paused"]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         output = process.communicate(timeout=60)[0]
     assert "Traceback" not in output
     assert _deployments(prefect_api)[0]["paused"]

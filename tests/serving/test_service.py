@@ -54,7 +54,13 @@ def bento(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bento")
     context = folder / "context"
     shutil.copytree(PACKAGE / "serving", context / "pageopt" / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "errors.py", *(f"features/{name}.py" for name in FEATURES)):
+    for name in (
+        "__init__.py",
+        "errors.py",
+        "policies/__init__.py",
+        "policies/static.py",
+        *(f"features/{name}.py" for name in FEATURES),
+    ):
         (context / "pageopt" / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(PACKAGE / name, context / "pageopt" / name)
     shutil.copytree(bundle, context / "bundle")
