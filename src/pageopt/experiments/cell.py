@@ -64,6 +64,7 @@ def run(project: Workspace, variant: str, name: str, seed: int) -> None:
         "variant": variant,
         "name": name,
         "seed": seed,
+        "kind": model.kind,
         "title": model.title,
         "objective": objective_of(model, search),
         "seconds": round(seconds, 2),

@@ -1,4 +1,4 @@
-"""True values of pages one by one, in memory and as a Parquet file: paired differences and A/B tests are made of them."""
+"""True values of pages one by one, in memory and as Parquet: paired differences and A/B tests are made of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
