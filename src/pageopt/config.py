@@ -294,7 +294,7 @@ class GatesParams(Section):
 class ExperimentsParams(Section):
     """Scale of the experiments: worlds of the shop in `collect.simulator`, models of section `train`."""
 
-    seeds: tuple[int, ...] = Field(min_length=1, description="each is a shop and a log of its own")
+    seeds: tuple[int, ...] = Field(min_length=2, description="each is a shop and a log of its own")
     log_pages: int = Field(gt=0, description="pages of each log")
     judged_pages: int = Field(gt=0, description="random pages of the test split that every model decides")
     exploration_pages: int = Field(gt=0, description="pages of each run of an exploration policy")

@@ -25,22 +25,29 @@ _LAST_LINES = 15
 OnDone = Callable[[str], None]
 
 
+def names(root: Path) -> list[str]:
+    """Every stage of experiments/dvc.yaml for the seeds in params.yaml, in its order. Raises StageError."""
+    return [_name(line) for line in _dvc(root, "stage", "list", "--name-only", FILE).split()]
+
+
 def stale(root: Path) -> list[str]:
     """The stages that DVC would run, such as "world@effects-1", in the order of experiments/dvc.yaml.
 
     Cells of a stale world are up to date until it has run. Raises StageError.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json", FILE],
-        cwd=root,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return [_name(address) for address in json.loads(_dvc(root, "status", "--json", FILE) or "{}")]
+
+
+def _name(address: str) -> str:
+    return address.removeprefix(f"{FILE}:")
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StageError(f"`dvc status {FILE}` failed in {root}:\n{done.stderr.strip() or done.stdout.strip()}")
-    return [address.removeprefix(f"{FILE}:") for address in json.loads(done.stdout or "{}")]
+        raise StageError(f"`dvc {' '.join(arguments)}` failed in {root}:\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
 
 def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> None:
@@ -96,7 +103,7 @@ def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_d
             if line.startswith("Running stage '"):
                 if running:
                     on_done(running)
-                running = line.split("'")[1].removeprefix(f"{FILE}:")
+                running = _name(line.split("'")[1])
         status = process.wait()
     finally:
         if process.poll() is None:

@@ -111,11 +111,18 @@ def _number(values: Mapping[str, Any], metric: str) -> float | None:
 
 
 def write(project: Workspace, seconds: float | None = None) -> dict[str, Any]:
-    """Write experiments.json and experiments.html; returns what the former holds. Raises EvaluationError."""
+    """Write experiments.json and experiments.html; returns what the former holds.
+
+    `seconds` is what the run took; None, where nothing had to run, leaves the figure of the last report. Raises
+    EvaluationError where a cell is missing.
+    """
+    file = project.reports / "experiments.json"
+    if seconds is None and file.is_file():
+        seconds = json.loads(file.read_text(encoding="utf-8"))["settings"]["seconds"]
     found = content(project, seconds)
     project.reports.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    (project.reports / "experiments.json").write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     (project.reports / "experiments.html").write_text(page.render(found), encoding="utf-8")
     return found
 
