@@ -53,8 +53,8 @@ def _dvc(root: Path, *arguments: str) -> str:
 def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> None:
     """Bring `stages` up to date, `processes` at a time; `on_done` hears of each from another thread.
 
-    What the stages print goes to .pageopt/experiments-<n>.log. After a failure the others end what they have begun. Raises
-    StageError with the last lines of the first stage that failed.
+    What the stages print goes to .pageopt/experiments-<n>.log. After a failure the others end what they have begun.
+    Raises StageError with the last lines of the first stage that failed.
     """
     waiting: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
     size = max(1, min(_AT_ONCE, len(stages) // processes))

@@ -15,8 +15,8 @@ from pageopt.errors import EvaluationError
 from pageopt.experiments import catalog, cell, exploration, page
 from pageopt.experiments.lifts import RULE, OverSeeds, lift, over_seeds, word
 from pageopt.experiments.online import METRICS, Trial, ab_test
-from pageopt.experiments.questions import questions
-from pageopt.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, tables
+from pageopt.experiments.questions import answer
+from pageopt.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
 from pageopt.experiments.values import PageValues, Visits, read_values
 from pageopt.experiments.world import VARIANTS
 from pageopt.workspace import Workspace
@@ -138,7 +138,7 @@ def content(project: Workspace, seconds: float | None) -> dict[str, Any]:
     results = Results(project.root, params.seeds, load(project.params, EvaluateParams).confidence)
     search = load(project.params, SearchParams)
     shop = load(project.params, CollectParams).simulator
-    cells = results.cells()
+    cells, planned = results.cells(), plan(project.root)
     return {
         "settings": {
             **params.model_dump(mode="json"),
@@ -151,8 +151,8 @@ def content(project: Workspace, seconds: float | None) -> dict[str, Any]:
             "seconds": seconds,
         },
         "rule": RULE,
-        "questions": questions(results, search.objective),
-        "tables": [_table(results, table, params.looks) for table in tables(project.root)],
+        "questions": [answer(results, asked, search.objective) for asked in planned.questions],
+        "tables": [_table(results, table, params.looks) for table in planned.tables],
         "models": {variant: _models(results, cells, variant) for variant in VARIANTS},
         "estimators": {variant: _estimators(cells, variant) for variant in VARIANTS},
         "cells": [_points(each) for each in cells],

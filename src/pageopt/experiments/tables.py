@@ -1,4 +1,4 @@
-"""What is compared with what, and the paper's figures: experiments/tables.yaml."""
+"""What is asked, what is compared with what, and the paper's figures: experiments/tables.yaml."""
 
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,30 @@ class Row(Side):
     paper: dict[Literal[RANKING + OFFLINE + ONLINE], float] = {}  # type: ignore[valid-type]
 
 
+class Question(_Entry):
+    """A question in true values: the share of the oracle's uplift of one model, or one model against another.
+
+    `demand` is the least share, "more" (the interval lies above zero) or "alike" (it contains zero); None where nothing
+    is demanded.
+    """
+
+    ask: str
+    variant: Literal["effects", "plain", "steep"] = "effects"
+    share: Side | None = None
+    model: str | None = None
+    against: Side | None = None
+    demand: float | Literal["more", "alike"] | None = None
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> "Question":
+        compared = self.model is not None and self.against is not None
+        if compared == (self.share is not None):
+            raise ValueError("ask for a 'share', or for a 'model' with 'against'")
+        if isinstance(self.demand, float) != (self.share is not None) and self.demand is not None:
+            raise ValueError(f"demand {self.demand!r} does not go with the question")
+        return self
+
+
 class Table(_Entry):
     """Rows of one table; `online` says that an A/B test is simulated for each."""
 
@@ -66,18 +90,20 @@ class Table(_Entry):
         return side
 
 
-def tables(root: Path) -> list[Table]:
-    """All tables of a project. Raises ConfigError that names the table and the key."""
+class Plan(_Entry):
+    """All that the report answers."""
+
+    questions: tuple[Question, ...]
+    tables: tuple[Table, ...]
+
+
+def plan(root: Path) -> Plan:
+    """The questions and tables of a project. Raises ConfigError that names the entry and the key."""
     file = root / "experiments" / "tables.yaml"
     try:
-        content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        return Plan.model_validate(YAML(typ="safe").load(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{file} is missing. Take it from the repository: git checkout -- experiments") from None
-    found = []
-    for number, entry in enumerate(content["tables"]):
-        try:
-            found.append(Table.model_validate(entry))
-        except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"Table {number} of {file} cannot be used: {what}") from None
-    return found
+    except ValidationError as error:
+        where = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{file} cannot be used:\n" + "\n".join(where)) from None
