@@ -43,7 +43,7 @@ def over_seeds(numbers: Sequence[float], confidence: float) -> OverSeeds:
     if len(values) < 2 or not np.isfinite(values).all():
         raise EvaluationError(f"An interval over seeds needs two finite numbers at least, not {list(numbers)}.")
     spread = float(values.std(ddof=1))
-    width = float(student.ppf((1 + confidence) / 2, len(values) - 1)) * spread / np.sqrt(len(values))
+    width = float(student.ppf((1 + confidence) / 2, len(values) - 1) * spread / np.sqrt(len(values)))
     mean = float(values.mean())
     return OverSeeds(mean, mean - width, mean + width, spread, tuple(map(float, values)))
 

@@ -3,26 +3,25 @@
 from typing import Literal
 
 from pageopt.config import SearchParams, TrainParams
-from pageopt.experiments.catalog import Model
+from pageopt.experiments.catalog import Loss, Model
 from pageopt.experiments.world import World
-from pageopt.models.heads import HEAD_OF_LOSS, HEADS
 from pageopt.rankers.impersonal import Impersonal
 from pageopt.rankers.network import NetworkRanker
 from pageopt.rankers.ranker import Ranker
 
 Head = Literal["click", "intent", "purchase"]
+_HEAD_OF: dict[Loss, Head] = {"click": "click", "intent": "intent", "attributed": "purchase"}
 
 
 def objective_of(model: Model, search: SearchParams) -> Head:
     """The head by which pages are made: that of the search, unless the model's one loss trains another."""
     if model.network and len(model.losses) == 1:
-        head: Head = HEADS[HEAD_OF_LOSS[model.losses[0]]]
-        return head
+        return _HEAD_OF[model.losses[0]]
     return search.objective
 
 
-def ranker_of(model: Model, world: World, search: SearchParams, train: TrainParams | None, seed: int) -> Ranker:
-    """The ranker of `model`, not fitted. `train` is read for networks, and gives them their number of threads."""
+def ranker_of(model: Model, world: World, search: SearchParams, train: TrainParams, seed: int) -> Ranker:
+    """The ranker of `model`, not fitted. `train` is read for networks."""
     encoder = world.encoder
     objective = objective_of(model, search)
     ranker: Ranker
@@ -42,18 +41,12 @@ def ranker_of(model: Model, world: World, search: SearchParams, train: TrainPara
         case "xgboost":
             from pageopt.rankers.boosted_trees import BoostedTrees, TreeParams
 
-            losses = [loss for loss in model.losses if HEADS[HEAD_OF_LOSS[loss]] in (objective, "purchase")]
+            losses = [loss for loss in model.losses if _HEAD_OF[loss] in (objective, "purchase")]
             ranker = BoostedTrees(encoder, TreeParams(seed=seed), objective=objective, losses=losses)
         case _:
-            ranker = _network(model, world, search.model_copy(update={"objective": objective}), _params(train), seed)
+            ranker = _network(model, world, search.model_copy(update={"objective": objective}), train, seed)
     knows_users = model.pf or model.kind in ("static", "random", "segment")
     return ranker if knows_users else Impersonal(ranker, encoder)
-
-
-def _params(train: TrainParams | None) -> TrainParams:
-    if train is None:
-        raise ValueError("A network needs the params of section train.")
-    return train
 
 
 def _network(model: Model, world: World, search: SearchParams, train: TrainParams, seed: int) -> NetworkRanker:
