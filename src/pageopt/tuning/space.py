@@ -15,7 +15,7 @@ Value = int | float | str | bool
 
 
 def draw(params: TuneParams, trial: int) -> dict[str, Value]:
-    """The values of trial `trial`, from 0, by name: a function of the seed, the trial, and each name with its domain."""
+    """The values of trial `trial`, from 0, by name: a function of the seed, the trial, and the name with its domain."""
     return {name: _draw(domain, _generator(params.seed, trial, name)) for name, domain in params.space.items()}
 
 
