@@ -20,9 +20,25 @@ def test_the_interval_is_that_of_scipys_test(values, confidence):
 
 
 def test_lifts_are_paired_by_seed():
-    found = lift([1.1, 2.4, 3.3], [1.0, 2.0, 3.0], 0.95)
-    assert found.by_seed == pytest.approx((0.1, 0.2, 0.1))
-    assert lift([1.0, 2.0], [0.0, 1.0], 0.95) is None
+    found = lift([1.1, 2.2, 3.3], [1.0, 2.0, 3.0], 0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    unpaired = lift([3.3, 1.1, 2.2], [1.0, 2.0, 3.0], 0.95)
+    assert unpaired.value == pytest.approx(0.1)
+    assert unpaired.low < 0 < unpaired.high
+    assert lift([1.0, 2.0], [-1.0, 0.5], 0.95) is None
+
+
+@given(st.integers(0, 2**32))
+def test_the_interval_of_a_lift_covers_as_often_as_the_ratio_of_means_demands(seed):
+    """Against the bootstrap over seeds, on many seeds, where both must say nearly the same."""
+    random = np.random.default_rng(seed)
+    second = random.uniform(1, 2, 200)
+    first = second * random.normal(1.1, 0.1, 200)
+    found = lift(first.tolist(), second.tolist(), 0.95)
+    drawn = random.integers(0, 200, (2000, 200))
+    ratios = first[drawn].mean(axis=1) / second[drawn].mean(axis=1) - 1
+    assert found.value == pytest.approx(first.mean() / second.mean() - 1)
+    assert (found.low, found.high) == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.006)
 
 
 @pytest.mark.parametrize("values", [[1.0], [], [1.0, float("nan")]])

@@ -49,12 +49,18 @@ def over_seeds(numbers: Sequence[float], confidence: float) -> OverSeeds:
 
 
 def lift(first: Sequence[float], second: Sequence[float], confidence: float) -> OverSeeds | None:
-    """Relative changes `first` / `second` − 1, paired by seed; None where a second one is not positive."""
+    """Relative change of the mean over seeds, `first` over `second`, paired by seed; None unless that is positive.
+
+    The ratio R of the means, not the mean of ratios, which a seed with a small estimate in the denominator would rule.
+    Its interval is that of the linearised a_i − R·b_i (delta method); `by_seed` holds R − 1 + (a_i − R·b_i) / mean(b).
+    """
     if len(first) != len(second):
         raise EvaluationError(f"Lifts are paired by seed: there are {len(first)} and {len(second)} numbers.")
-    if min(second) <= 0:
+    a, b = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
+    if not b.mean() > 0:
         return None
-    return over_seeds([a / b - 1 for a, b in zip(first, second, strict=True)], confidence)
+    ratio = a.mean() / b.mean()
+    return over_seeds((ratio - 1 + (a - ratio * b) / b.mean()).tolist(), confidence)
 
 
 def word(found: OverSeeds | None, paper: float | None) -> Word | None:

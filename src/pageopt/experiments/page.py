@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pageopt.experiments.tables import OFFLINE, RANKING
+from pageopt.experiments.tables import RANKING
 from pageopt.release import charts
 
 _SERIES = {
@@ -18,16 +18,16 @@ _SERIES = {
     "transformer": "Transformer",
 }
 _HEADS = {
+    "true_ctr": "true CTR",
+    "true_ptr": "true PTR",
+    "ctr_dr": "CTR (DR)",
+    "ptr_dr": "PTR (DR)",
+    "ctr_dm": "CTR (DM)",
+    "ptr_dm": "PTR (DM)",
     "auc": "AUC",
     "f1": "F1",
     "ndcg": "NDCG",
     "mrpr": "MRPR",
-    "ctr_dm": "CTR (DM)",
-    "ptr_dm": "PTR (DM)",
-    "ctr_dr": "CTR (DR)",
-    "ptr_dr": "PTR (DR)",
-    "true_ctr": "true CTR",
-    "true_ptr": "true PTR",
 }
 ESTIMATOR_NAMES = {"dm": "DM", "ips": "IPS", "snips": "SNIPS", "dr": "DR", "sndr": "SN-DR", "cascade_dr": "Cascade-DR"}
 VARIANT_NAMES = {"effects": "page effects on", "plain": "page effects off", "steep": "strong slot bias"}
@@ -47,7 +47,7 @@ def render(content: Mapping[str, Any]) -> str:
     return environment.get_template("experiments.html.j2").render(
         content=content,
         heads=_HEADS,
-        offline=(*RANKING, *OFFLINE),
+        columns={table["id"]: _columns(table) for table in content["tables"]},
         estimators=ESTIMATOR_NAMES,
         variants=VARIANT_NAMES,
         signs=_SIGNS,
@@ -57,6 +57,12 @@ def render(content: Mapping[str, Any]) -> str:
     )
 
 
+def _columns(table: Mapping[str, Any]) -> list[str]:
+    """The metrics that a table shows: those that any of its rows has; of online tables no more than values."""
+    wanted = [metric for metric in _HEADS if not (table["online"] and metric in (*RANKING, "ctr_dm", "ptr_dm"))]
+    return [metric for metric in wanted if any(row["metrics"][metric]["lift"] for row in table["rows"])]
+
+
 def signed(number: float | None, digits: int = 1) -> str:
     """A share as a signed percentage; a dash where there is none."""
     return "–" if number is None else f"{number:+.{digits}%}"
@@ -64,7 +70,7 @@ def signed(number: float | None, digits: int = 1) -> str:
 
 def between(found: Mapping[str, float] | None, digits: int = 1) -> str:
     """The interval of a figure as signed percentages."""
-    return "" if found is None else f"{found['low']:+.{digits}%} to {found['high']:+.{digits}%}"
+    return "" if found is None else f"{100 * found['low']:+.{digits}f} to {100 * found['high']:+.{digits}f} %"
 
 
 def _words(tables: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -79,7 +85,7 @@ def _words(tables: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _series(cell: Mapping[str, Any]) -> str:
-    return _SERIES[next(kind for kind in _SERIES if cell["kind"] == kind)]
+    return _SERIES[cell["kind"]]
 
 
 def _scatters(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:

@@ -1,7 +1,7 @@
 """Plots of the release report as SVG text: no script, no network, nothing to wait for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -55,9 +55,14 @@ def _line(x1: float, y1: float, x2: float, y2: float, extra: str = 'class="grid"
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {extra}/>'
 
 
+def _room_for(labels: Iterable[str]) -> float:
+    """Width that row labels need, from 210 to half of the plot."""
+    return min(max(210.0, 10 + 6.6 * max(map(len, labels))), _WIDTH / 2)
+
+
 def intervals(rows: Sequence[Interval], title: str) -> str:
     """Estimates with their intervals, one row each, values as percentages."""
-    left, right, row_height, top = 210, 90, 26, 8
+    left, right, row_height, top = _room_for(row.label for row in rows), 90, 26, 8
     numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
     low, high = min(numbers), max(numbers)
     pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
