@@ -81,8 +81,8 @@ def _show(workspace: Workspace, trials: list[Trial], experiment: str, parent: st
     table = Table("trial", *names, "validation loss", "best epoch", title="Trials, best first", title_justify="left")
     best, *_ = ranked = sorted(trials, key=lambda each: each.score)
     for each in ranked:
-        values = [each.values[name] for name in names]
-        table.add_row(str(each.number + 1), *values, f"{each.score:.4f}", str(each.best_epoch))
+        drawn = [each.values[name] for name in names]
+        table.add_row(str(each.number + 1), *drawn, f"{each.score:.4f}", str(each.best_epoch))
     console.print(table)
     console.print("The loss is over that of predicting the base rates, on the validation split; smaller is better.")
     console.print("\nBest, for params.yaml:\n")

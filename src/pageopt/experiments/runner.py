@@ -84,7 +84,9 @@ def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> N
 
 def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_done: OnDone) -> None:
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
-    process = subprocess.Popen(
+    lines: list[str] = []
+    running: str | None = None
+    with subprocess.Popen(
         [*command, *(f"{FILE}:{stage}" for stage in stages)],
         cwd=root,
         env=environment(),
@@ -93,22 +95,19 @@ def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_d
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-    )
-    lines: list[str] = []
-    running: str | None = None
-    try:
-        for line in process.stdout or ():
-            log(line)
-            lines.append(line.rstrip())
-            if line.startswith("Running stage '"):
-                if running:
-                    on_done(running)
-                running = _name(line.split("'")[1])
-        status = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                log(line)
+                lines.append(line.rstrip())
+                if line.startswith("Running stage '"):
+                    if running:
+                        on_done(running)
+                    running = _name(line.split("'")[1])
+            status = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
     if status != 0:
         raise StageError(f"Stage '{running or stages[0]}' failed.\n{_last_words(lines)}")
     if running:
