@@ -65,7 +65,7 @@ def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> N
     state.mkdir(exist_ok=True)
 
     def work(number: int) -> None:
-        with (state / f"experiments-{number}.log").open("w", encoding="utf-8") as log:
+        with (state / f"experiments-{number}.log").open("w", buffering=1, encoding="utf-8") as log:
             while not failed.is_set():
                 try:
                     batch = waiting.get_nowait()
