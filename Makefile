@@ -2,6 +2,8 @@
 # make serve   serve the promoted Bento on port 3000
 # make test    set up what is missing, then lint, types and tests
 # make bench   measure, and write reports/bench.json                   PRESET=paper adds the long figures
+# make experiments  the paper's tables in shops whose truth is known: reports/experiments.html      PRESET=demo|small|paper
+# make tune    search for better params of section train, on the validation split alone         PRESET=demo|small|paper
 # make coverage  hold the off-policy estimators against the truth on 200 simulated logs: reports/coverage.html
 # make lock    bring the locks in line with pyproject.toml and serving.in
 
@@ -22,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-.PHONY: run serve test bench coverage setup lock configure
+.PHONY: run serve test bench coverage experiments tune setup lock configure
 
 setup: $(READY)
 
@@ -60,6 +62,12 @@ bench: $(READY)
 
 coverage: $(READY)
 	@OMP_NUM_THREADS=1 pageopt coverage
+
+experiments: configure
+	@OMP_NUM_THREADS=1 python -m flows.experiments
+
+tune: configure
+	@python -m flows.tune
 
 lock:
 	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -79,6 +79,38 @@ def coverage(
     study(Workspace.find(), Settings(logs=logs, pages=pages), processes)
 
 
+_experiment = typer.Typer(help="One world or cell of the experiments; `make experiments` runs them all.")
+_app.add_typer(_experiment, name="experiment")
+Variant = Annotated[str, typer.Argument(help="effects, plain or steep")]
+Seed = Annotated[int, typer.Argument(help="of the shop, its log and the training")]
+
+
+@_experiment.command()
+def world(variant: Variant, seed: Seed) -> None:
+    """Simulate a shop and its log, make it ready and fit the reward model: experiments/worlds."""
+    from pageopt.experiments.world import build
+
+    build(Workspace.find(), variant, seed)
+
+
+@_experiment.command()
+def cell(
+    variant: Variant, model: Annotated[str, typer.Argument(help="a name of experiments/models.yaml")], seed: Seed
+) -> None:
+    """Train one model in one world and judge its pages: experiments/cells."""
+    from pageopt.experiments.cell import run
+
+    run(Workspace.find(), variant, model, seed)
+
+
+@_experiment.command()
+def exploration(seed: Seed) -> None:
+    """Run every exploration policy in the shop of a seed: experiments/exploration."""
+    from pageopt.experiments.exploration import run
+
+    run(Workspace.find(), seed)
+
+
 @_app.command()
 def configure(
     preset: Annotated[str, typer.Option(help="scale: demo, paper or small")] = "",

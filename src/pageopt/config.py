@@ -291,6 +291,61 @@ class GatesParams(Section):
     drift: DriftGate
 
 
+class ExperimentsParams(Section):
+    """Scale of the experiments: worlds of the shop in `collect.simulator`, models of section `train`."""
+
+    seeds: tuple[int, ...] = Field(min_length=2, description="each is a shop and a log of its own")
+    log_pages: int = Field(gt=0, description="pages of each log")
+    judged_pages: int = Field(gt=0, description="random pages of the test split that every model decides")
+    exploration_pages: int = Field(gt=0, description="pages of each run of an exploration policy")
+    steep_slot_bias: float = Field(ge=0, description="collect.simulator.slot_bias where the slot bias is strong")
+    bootstrap: int = Field(gt=0)
+    looks: int = Field(gt=0, description="how often a simulated A/B test is looked at")
+    processes: int = Field(gt=0, description="worlds or cells at a time")
+    threads: int = Field(gt=0, description="of each")
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "ExperimentsParams":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, not {list(self.seeds)}: a log twice is no second log")
+        return self
+
+
+class Choice(Section):
+    """One of several values, all equally likely."""
+
+    choice: tuple[int | float | str | bool, ...] = Field(min_length=1)
+
+
+class Range(Section):
+    """A number from `low` to `high`, evenly on the scale of its logarithm if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"a range goes up from low to high, on a log scale above 0: not {self.low}..{self.high}")
+        return self
+
+
+class TuneParams(Section):
+    """A random search over `space`: `train` params by name, each a list of values or a range."""
+
+    trials: int = Field(gt=0)
+    seed: int
+    space: dict[str, Choice | Range] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_train_params(self) -> "TuneParams":
+        unknown = sorted(set(self.space) - set(TrainParams.model_fields))
+        if unknown:
+            raise ValueError(f"space holds {unknown}, which section train does not have")
+        return self
+
+
 class ReleaseParams(Section):
     """What is released under which name."""
 
@@ -309,6 +364,8 @@ SECTIONS: dict[str, type[Section]] = {
     "simulate_pages": SimulatePagesParams,
     "export": ExportParams,
     "gates": GatesParams,
+    "experiments": ExperimentsParams,
+    "tune": TuneParams,
     "release": ReleaseParams,
 }
 

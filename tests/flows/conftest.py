@@ -77,12 +77,14 @@ class Project:
     def run(self, *arguments: str, ephemeral: bool = False) -> Ended:
         return self.call(sys.executable, "-m", "flows.retrain", *arguments, ephemeral=ephemeral)
 
-    def kill_when(self, reached: Callable[[Path, str], bool], patience: float = 240) -> str:
+    def kill_when(
+        self, reached: Callable[[Path, str], bool], patience: float = 240, flow: str = "flows.retrain"
+    ) -> str:
         """Start a run, kill -9 its process (and no other) once `reached(root, output so far)`; returns the output."""
         log = self.root / "killed.log"
         with log.open("w") as output:
             run = subprocess.Popen(
-                [sys.executable, "-m", "flows.retrain"],
+                [sys.executable, "-m", flow],
                 cwd=self.root,
                 env=self._environment,
                 stdout=output,
@@ -134,6 +136,12 @@ def prefect_api():
 
         with prefect_test_harness(server_startup_timeout=120):
             yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def project_class() -> type[Project]:
+    """For tests that make a project of another kind."""
+    return Project
 
 
 @pytest.fixture(scope="session")

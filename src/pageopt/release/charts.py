@@ -1,7 +1,7 @@
 """Plots of the release report as SVG text: no script, no network, nothing to wait for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -55,9 +55,14 @@ def _line(x1: float, y1: float, x2: float, y2: float, extra: str = 'class="grid"
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {extra}/>'
 
 
+def _room_for(labels: Iterable[str]) -> float:
+    """Width that row labels need, from 210 to half of the plot."""
+    return min(max(210.0, 10 + 6.6 * max(map(len, labels))), _WIDTH / 2)
+
+
 def intervals(rows: Sequence[Interval], title: str) -> str:
     """Estimates with their intervals, one row each, values as percentages."""
-    left, right, row_height, top = 210, 90, 26, 8
+    left, right, row_height, top = _room_for(row.label for row in rows), 90, 26, 8
     numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
     low, high = min(numbers), max(numbers)
     pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
@@ -86,6 +91,64 @@ def intervals(rows: Sequence[Interval], title: str) -> str:
                 f'stroke="{COLORS[1]}" stroke-width="2.5"/>'
             )
     return _svg(_WIDTH, bottom + 24, title, parts)
+
+
+@dataclass(frozen=True)
+class Point:
+    """An estimate with its interval over the true value, of one of the series of a scatter plot."""
+
+    series: str
+    label: str
+    truth: float
+    value: float
+    low: float
+    high: float
+
+
+def scatter(points: Sequence[Point], title: str, x_label: str = "true value", y_label: str = "estimate") -> str:
+    """Estimates over true values with their intervals and the diagonal, a color a series, both as percentages.
+
+    Intervals that reach far beyond the values are cut at the edge of the plot.
+    """
+    left, right, top, height = 66, 150, 10, 330
+    names = list(dict.fromkeys(point.series for point in points))
+    values = [number for point in points for number in (point.truth, point.value)]
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.15 or abs(high) * 0.1 or 1e-3
+    low, high = low - pad, high + pad
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (_WIDTH - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - min(max(value, low), high)) / (high - low) * height
+
+    marks = ticks(low, high)
+    step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
+    parts = []
+    for mark in marks:
+        parts += [
+            _line(left, y(mark), _WIDTH - right, y(mark)),
+            _text(left - 8, y(mark) + 4, _percent(mark, step), "end"),
+            _text(x(mark), top + height + 18, _percent(mark, step), "middle"),
+        ]
+    parts.append(_line(x(low), y(low), x(high), y(high), 'class="zero" stroke-dasharray="5 4"'))
+    for point in points:
+        color = COLORS[names.index(point.series) % len(COLORS)]
+        across = x(point.truth)
+        parts += [
+            _line(across, y(point.low), across, y(point.high), f'stroke="{color}" stroke-opacity="0.35"'),
+            f'<circle cx="{across:.1f}" cy="{y(point.value):.1f}" r="3.5" fill="{color}">'
+            f"<title>{escape(point.label)}</title></circle>",
+        ]
+    for number, name in enumerate(names):
+        at = top + 14 + 18 * number
+        parts += [
+            f'<circle cx="{_WIDTH - right + 18}" cy="{at - 4}" r="4" fill="{COLORS[number % len(COLORS)]}"/>',
+            _text(_WIDTH - right + 28, at, name),
+        ]
+    parts.append(_text((left + _WIDTH - right) / 2, top + height + 38, f"{x_label} (across), {y_label} (up)", "middle"))
+    return _svg(_WIDTH, top + height + 48, title, parts)
 
 
 def distributions(series: Mapping[str, Sequence[float]], title: str) -> str:

@@ -1,0 +1,119 @@
+"""The experiments: the paper's comparisons in shops whose truth is known.
+
+    python -m flows.experiments        as `make experiments` does
+
+Worlds, exploration runs and cells are DVC stages (experiments/dvc.yaml), each cached by itself: an interrupted run goes
+on where it was, and a changed param reruns what it touches. At the end reports/experiments.json and .html.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows import summary
+from pageopt.config import ExperimentsParams, check_all, load
+from pageopt.errors import PageoptError
+from pageopt.experiments import runner
+from pageopt.release import repro
+from pageopt.release.run_lock import run_lock
+from pageopt.workspace import Workspace
+
+WORLDS = ("world", "exploration")
+RETRIES = 1
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, retries=RETRIES, retry_delay_seconds=2)
+def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
+    """Bring the stale stages of the groups `only`, or of all where it is empty, up to date; how many there were."""
+    logger = get_run_logger()
+    wanted = [stage for stage in runner.stale(root) if not only or stage.split("@")[0] in only]
+    columns = (
+        TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[last]}"),
+    )  # fmt: skip
+    with Progress(*columns) as bar:
+        shown = bar.add_task(name, total=len(wanted), last="")
+
+        def done(stage: str) -> None:
+            logger.info("%s is done", stage)
+            bar.update(shown, advance=1, last=stage)
+
+        runner.run(root, wanted, processes, done)
+        bar.update(shown, completed=len(wanted), last="")
+    return len(wanted)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def report(workspace: Workspace, seconds: float | None) -> dict:
+    """Write the reports."""
+    from pageopt.experiments.summary import write  # SciPy, pandas: not needed while cells run
+
+    return write(workspace, seconds)
+
+
+@flow(name="experiments", persist_result=False, validate_parameters=False)
+def experiments(root: str) -> dict:
+    """Run all that is stale in the project at `root`, and write the reports; returns what experiments.json holds."""
+    workspace = Workspace(Path(root))
+    started = time.monotonic()
+    with run_lock(workspace.state / "run.lock") as left:
+        for process in left:
+            summary.note(f"Ended a process that an interrupted run left behind: {process}")
+        for path in repro.mend_locks(workspace.root):
+            summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
+        check_all(workspace.params)
+        processes = load(workspace.params, ExperimentsParams).processes
+        ran = stages(workspace.root, "worlds", WORLDS, processes)
+        ran += stages(workspace.root, "cells", (), processes)
+        found: dict = report(workspace, time.monotonic() - started if ran else None)
+        return found | {"ran": ran, "of": len(runner.names(workspace.root))}
+
+
+def _show(found: dict, seconds: float) -> None:
+    """The questions and their answers, what the words came to, and where the rest stands."""
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    table = Table("question", "answer", "as demanded", title="Experiments", title_justify="left", show_lines=True)
+    for asked in found["questions"]:
+        reached = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[asked["reached"]]
+        table.add_row(asked["question"], asked["answer"], reached)
+    console.print(table)
+    told = [metric["word"] for each in found["tables"] for row in each["rows"] for metric in row["metrics"].values()]
+    words = ", ".join(f"{told.count(word)} {word}" for word in ("agrees", "disagrees", "undecided"))
+    console.print(f"Figures of the paper: {words}.")
+    console.print(f"{found['ran']} of {found['of']} worlds and cells were run anew; total {seconds:.1f} s")
+    console.print("Report: reports/experiments.html (figures: reports/experiments.json)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow in the project around the current folder; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.experiments", description="Run the paper's comparisons.")
+    parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        workspace = Workspace.find()
+        # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
+        with run_lock(workspace.state / "run.lock") as left:
+            for process in left:
+                summary.note(f"Ended a process that an interrupted run left behind: {process}")
+            found = experiments(str(workspace.root))
+        _show(found, time.monotonic() - started)
+    except PageoptError as error:
+        print(f"pageopt: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pageopt: interrupted. What is done is kept; go on with: make experiments", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The models of the experiments: experiments/models.yaml, by the names of their cells."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+
+from pageopt.errors import ConfigError
+
+Loss = Literal["click", "intent", "attributed"]
+_NETWORKS = ("trnn", "mlp", "transformer")
+
+
+class Model(BaseModel):
+    """What is trained in a cell; the keys are explained in the file itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    kind: Literal["static", "random", "segment", "xgboost", "trnn", "mlp", "transformer"]
+    ips: bool = False
+    pf: bool = False
+    losses: tuple[Loss, ...] = ("click", "intent", "attributed")
+    loss_weights: Literal["learned", "equal"] = "learned"
+    history: Literal["auto", "chosen", "hidden"] = "auto"
+    searches: bool = False
+
+    @property
+    def network(self) -> bool:
+        """Whether it is a page network."""
+        return self.kind in _NETWORKS
+
+
+def file_of(root: Path) -> Path:
+    """Where the models of a project stand."""
+    return root / "experiments" / "models.yaml"
+
+
+def models(root: Path) -> dict[str, Model]:
+    """All models by name. Raises ConfigError that names the model and the key."""
+    file = file_of(root)
+    try:
+        content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is missing. Take it from the repository: git checkout -- experiments") from None
+    found = {}
+    for name, values in content.items():
+        try:
+            found[name] = Model.model_validate(values)
+        except ValidationError as error:
+            what = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"Model {name!r} of {file} cannot be used: {what}") from None
+    return found
+
+
+def model(root: Path, name: str) -> Model:
+    """The model of that name. Raises ConfigError where there is none."""
+    known = models(root)
+    if name not in known:
+        raise ConfigError(f"There is no model {name!r} in {file_of(root)}; choose one of {', '.join(known)}.")
+    return known[name]
