@@ -53,7 +53,7 @@ def _dvc(root: Path, *arguments: str) -> str:
 
 def stale(root: Path) -> list[str]:
     """Stages that DVC would run, in the order of `STAGES`. A stage below a stale one may turn out unchanged."""
-    changed = json.loads(_dvc(root, "status", "--json") or "{}")
+    changed = json.loads(_dvc(root, "status", "--json", "dvc.yaml") or "{}")  # not those of the experiments
     return [stage for stage in STAGES if stage in changed]
 
 
