@@ -49,8 +49,9 @@ run: configure
 serve: $(READY)
 	@pageopt serve
 
-# A thread that waits must not spin: the processes of the suite share the cores.
+# One thread a process, and none that spins while it waits: the processes of the suite share the cores.
 test: export OMP_WAIT_POLICY := PASSIVE
+test: export OMP_NUM_THREADS := 1
 test: $(READY)
 	ruff check src flows tests
 	ruff format --check src flows tests
