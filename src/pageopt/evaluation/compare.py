@@ -23,7 +23,7 @@ from pageopt.evaluation.offpolicy import Difference, cascade_weights, dr_contrib
 from pageopt.evaluation.reward_check import RewardCheck, check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
-from pageopt.features.encoder import EncodedPages
+from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 
 PRODUCTION = "production"
@@ -117,6 +117,34 @@ def exploration_rows(pages: Pages, policies: Sequence[str]) -> NDArray[np.int64]
             "Send part of the traffic to a random policy and log its propensities (see docs/power.md for how much)."
         )
     return np.flatnonzero(usable)
+
+
+def fit_reward_model(
+    pages: Pages,
+    encoder: Encoder,
+    exploring: Sequence[str],
+    judging: Sequence[str],
+    params: EvaluateParams,
+    *,
+    progress: bool = True,
+) -> RewardModel:
+    """q̂ for estimates on pages of the logging policies `judging`, fitted on all of `exploring` among `pages`.
+
+    It needs no propensities, and a policy that shows some modules only still teaches.
+    """
+    rows = exploration_rows(pages, exploring)
+    return RewardModel.fit(
+        encoder,
+        pages.encoded.take(rows),
+        page_units(pages.user_id[rows], pages.page_id[rows]),
+        pages.module[rows],
+        {"click": pages.click[rows], "purchase": pages.purchase[rows]},
+        params.reward_model,
+        policies=tuple(judging),
+        seed=params.seed,
+        threads=params.threads,
+        progress=progress,
+    )
 
 
 def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[str, ...]:

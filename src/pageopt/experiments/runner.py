@@ -16,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pageopt.errors import StageError
-from pageopt.release.repro import environment
+from pageopt.release.repro import environment, failure
 
 FILE = "experiments/dvc.yaml"
 _AT_ONCE = 6  # stages of one DVC process: few, so that the last ones are shared evenly; its start takes a second
-_LAST_LINES = 15
 
 OnDone = Callable[[str], None]
 
@@ -109,14 +108,6 @@ def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_d
             if process.poll() is None:
                 process.terminate()
     if status != 0:
-        raise StageError(f"Stage '{running or stages[0]}' failed.\n{_last_words(lines)}")
+        raise StageError(failure(running or stages[0], lines))
     if running:
         on_done(running)
-
-
-def _last_words(lines: Sequence[str]) -> str:
-    """The stage's own message `pageopt: …`, else the last lines."""
-    words = [line for line in lines if line and not line.startswith("ERROR: failed to reproduce")]
-    starts = [number for number, line in enumerate(words) if line.startswith("pageopt: ")]
-    told = words[starts[-1] :] if starts else words[-_LAST_LINES:]
-    return "\n".join(told).removeprefix("pageopt: ")

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 
 from pageopt.config import CollectParams, EvaluateParams, ExperimentsParams, PrepareParams, load
 from pageopt.errors import ConfigError, EvaluationError
-from pageopt.evaluation.compare import exploration_policies, exploration_rows
-from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.evaluation.compare import exploration_policies, exploration_rows, fit_reward_model
+from pageopt.evaluation.reward_model import RewardModel
 from pageopt.experiments.values import PageValues
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
@@ -59,7 +59,10 @@ def build(project: Workspace, variant: str, seed: int) -> None:
 
     encoder = Encoder.load(workspace.prepared / "encoder")
     test = load_pages(workspace.prepared / "test", encoder)
-    _reward_model(test, encoder, evaluate, experiments.threads).save(workspace.reward_model)
+    # q̂ as stage evaluate has it, for estimates on the random pages
+    evaluate = evaluate.model_copy(update={"threads": experiments.threads})
+    q = fit_reward_model(test, encoder, exploration_policies(test), (RANDOM,), evaluate, progress=False)
+    q.save(workspace.reward_model)
     rows = _judged_rows(test, experiments.judged_pages, seed)
     np.save(root / _JUDGED, rows, allow_pickle=False)
     world = World(workspace)
@@ -84,23 +87,6 @@ def _write_params(project: Workspace, world: Workspace, variant: str, seed: int)
 
 def _unread(workspace: Workspace) -> list[Path]:
     return [folder for folder in workspace.raw.iterdir() if folder.is_dir() and folder.name != "truth"]
-
-
-def _reward_model(test: Pages, encoder: Encoder, params: EvaluateParams, threads: int) -> RewardModel:
-    """q̂ of all test pages that explore, for estimates on the random ones: as stage evaluate has it."""
-    rows = exploration_rows(test, exploration_policies(test))
-    return RewardModel.fit(
-        encoder,
-        test.encoded.take(rows),
-        page_units(test.user_id[rows], test.page_id[rows]),
-        test.module[rows],
-        {"click": test.click[rows], "purchase": test.purchase[rows]},
-        params.reward_model,
-        policies=(RANDOM,),
-        seed=params.seed,
-        threads=threads,
-        progress=False,
-    )
 
 
 def _judged_rows(test: Pages, count: int, seed: int) -> NDArray[np.int64]:

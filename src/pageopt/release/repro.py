@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,7 +169,7 @@ def repro(root: Path, stage: str, on_line: Callable[[str], None]) -> StageRun:
             process.terminate()
             process.wait()
     if status != 0:
-        raise StageError(_message(stage, lines))
+        raise StageError(failure(stage, lines))
     changed = any(line.startswith(f"Running stage '{stage}'") for line in lines)
     seconds = round(time.monotonic() - started, 2)
     return StageRun(stage, changed, seconds, round(max(memory.bytes, peak) / 1e6, 1))
@@ -200,7 +200,7 @@ def _take(raw: bytes, lines: list[str], on_line: Callable[[str], None], *, echo:
         on_line(line)
 
 
-def _message(stage: str, lines: list[str]) -> str:
+def failure(stage: str, lines: Sequence[str]) -> str:
     """The stage's own last words: from its message `pageopt: …` on, else its last lines."""
     words = [line for line in lines if line and not line.startswith("ERROR: failed to reproduce")]
     starts = [number for number, line in enumerate(words) if line.startswith("pageopt: ")]

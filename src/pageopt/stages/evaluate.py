@@ -7,7 +7,6 @@ import csv
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,20 @@ from pageopt.evaluation.compare import (
     LoggedPages,
     PolicyValue,
     exploration_policies,
-    exploration_rows,
+    fit_reward_model,
     judging_policies,
     support,
 )
 from pageopt.evaluation.estimate import Floats, UserBootstrap
-from pageopt.evaluation.model_scores import shown_probabilities
 from pageopt.evaluation.reward_check import RewardCheck
-from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.evaluation.snapshots import logged_as, read_snapshots
 from pageopt.evaluation.weights import diagnose
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
+from pageopt.models.heads import HEADS
 from pageopt.models.network import PageNetwork, load_network
+from pageopt.models.shown import shown_chances
 from pageopt.policies.static import static_pages
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
@@ -65,7 +64,7 @@ def run(workspace: Workspace) -> None:
     with console.status("Fitting the reward model"):
         exploring = exploration_policies(test, [logged_as(name) for name in snapshots])
         shares = {policy: support(test, policy) for policy in exploring}
-        reward_model = _fit_reward_model(test, encoder, exploring, judging_policies(shares), params)
+        reward_model = fit_reward_model(test, encoder, exploring, judging_policies(shares), params)
         shutil.rmtree(workspace.reward_model, ignore_errors=True)
         reward_model.save(workspace.reward_model)
     logged = LoggedPages(test, reward_model, params)
@@ -86,12 +85,14 @@ def run(workspace: Workspace) -> None:
         for policy, share in shares.items():
             evaluation["logged"][policy] |= {"support": share, "used": policy in reward_model.policies}
     with console.status("Ranking what was shown"):
-        ranking = _ranking(workspace, encoder, test, model, popularity, params)
+        chances = shown_chances(model, test.encoded, test.module)
+        valid = load_pages(workspace.prepared / "valid", encoder)
+        ranking = _ranking(model, test, chances, valid, popularity, params)
         for name, metrics in ranking["models"].items():
             evaluation["models"][name] = metrics | evaluation["models"][name]
         evaluation["ranking"] = ranking["on"]
     with console.status("Calibrating"):
-        evaluation["models"][name_of_model] |= _calibration(model, test, params)
+        evaluation["models"][name_of_model] |= _calibration(model, test, chances, params)
     for name in snapshots:
         earned = evaluation["logged"].get(logged_as(name), {})
         evaluation["models"][name] |= {f"logged_{metric}": earned[metric] for metric in report.METRICS if earned}
@@ -115,24 +116,6 @@ def _candidates(pages: Pages) -> NDArray[np.int64]:
     if pages.candidates is None:
         raise EvaluationError("The test split holds no candidates. Run stage prepare again.")
     return pages.candidates
-
-
-def _fit_reward_model(
-    test: Pages, encoder: Encoder, exploring: Sequence[str], judging: Sequence[str], params: EvaluateParams
-) -> RewardModel:
-    """Fitted on all that explore: q̂ needs no propensities, and a policy that shows some modules only still teaches."""
-    rows = exploration_rows(test, exploring)
-    return RewardModel.fit(
-        encoder,
-        test.encoded.take(rows),
-        page_units(test.user_id[rows], test.page_id[rows]),
-        test.module[rows],
-        {"click": test.click[rows], "purchase": test.purchase[rows]},
-        params.reward_model,
-        policies=tuple(judging),
-        seed=params.seed,
-        threads=params.threads,
-    )
 
 
 def _decide(model: PageNetwork, search: SearchParams, test: Pages, logged: LoggedPages) -> NDArray[np.int64]:
@@ -181,31 +164,24 @@ def _diagnostics(
     }
 
 
-@dataclass(frozen=True)
-class _Scorer:
-    """Scores of the modules that pages show, by model."""
-
-    model: PageNetwork
-    popularity: Floats
-    label: Label
-
-    def scores(self, pages: Pages) -> dict[str, Floats]:
-        return {
-            self.model.config.architecture: shown_probabilities(self.model, pages.encoded, pages.module, self.label),
-            STATIC: np.where(pages.observed, self.popularity[np.maximum(pages.module, 0)], 0.0),
-        }
-
-
 def _ranking(
-    workspace: Workspace, encoder: Encoder, test: Pages, model: PageNetwork, popularity: Floats, params: EvaluateParams
+    model: PageNetwork, test: Pages, chances: Floats, valid: Pages, popularity: Floats, params: EvaluateParams
 ) -> dict[str, Any]:
-    """Ranking metrics on the whole test split; the threshold of F1 comes from the validation split."""
+    """Ranking metrics on the whole test split, of which the model says `chances`; F1's threshold is of `valid`."""
     bought = bool((test.purchase > 0).any()) and "purchase" in model.config.trained_heads
     label: Label = "purchase" if bought else "click"
-    scorer = _Scorer(model, popularity, label)
-    valid = load_pages(workspace.prepared / "valid", encoder)
+
+    def scores(pages: Pages, chances: Floats) -> dict[str, Floats]:
+        return {
+            model.config.architecture: chances[..., HEADS.index(label)],
+            STATIC: np.where(pages.observed, popularity[np.maximum(pages.module, 0)], 0.0),
+        }
+
     tuned = ShownPages(valid, label)
-    thresholds = {name: tuned.threshold(score) for name, score in scorer.scores(valid).items()}
+    thresholds = {
+        name: tuned.threshold(score)
+        for name, score in scores(valid, shown_chances(model, valid.encoded, valid.module)).items()
+    }
     shown = ShownPages(test, label)
     models = {
         name: {
@@ -218,13 +194,13 @@ def _ranking(
                 confidence=params.confidence,
             ).items()
         }
-        for name, score in scorer.scores(test).items()
+        for name, score in scores(test, chances).items()
     }
     finite = {name: threshold if np.isfinite(threshold) else None for name, threshold in thresholds.items()}
     return {"models": models, "on": {"label": label, "pages": len(test), "f1_threshold": finite}}
 
 
-def _calibration(model: PageNetwork, test: Pages, params: EvaluateParams) -> dict[str, Any]:
+def _calibration(model: PageNetwork, test: Pages, chances: Floats, params: EvaluateParams) -> dict[str, Any]:
     """{"ece_click", "ece_purchase", "calibration": {"click", "purchase"}} of the heads that were trained."""
     shown = test.observed
     page, _ = np.nonzero(shown)
@@ -235,7 +211,7 @@ def _calibration(model: PageNetwork, test: Pages, params: EvaluateParams) -> dic
     for head, label in (("click", test.click), ("purchase", test.purchase)):
         if head not in model.config.trained_heads:
             continue
-        chance = shown_probabilities(model, test.encoded, test.module, head)
+        chance = chances[..., HEADS.index(head)]
         result = calibration(label[shown] > 0, chance[shown], page, bootstrap)
         found[f"ece_{head}"] = result.error.as_json()
         found["calibration"][head] = [entry.as_json() for entry in result.bins]
