@@ -19,12 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows import summary
+from flows.hold import exit_code, free_locks, hold
 from pageopt.config import ExperimentsParams, check_all, load
-from pageopt.errors import PageoptError
 from pageopt.experiments import runner
-from pageopt.release import repro
-from pageopt.release.run_lock import run_lock
 from pageopt.workspace import Workspace
 
 WORLDS = ("world", "exploration")
@@ -65,11 +62,8 @@ def experiments(root: str) -> dict:
     """Run all that is stale in the project at `root`, and write the reports; returns what experiments.json holds."""
     workspace = Workspace(Path(root))
     started = time.monotonic()
-    with run_lock(workspace.state / "run.lock") as left:
-        for process in left:
-            summary.note(f"Ended a process that an interrupted run left behind: {process}")
-        for path in repro.mend_locks(workspace.root):
-            summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
+    with hold(workspace):
+        free_locks(workspace)
         check_all(workspace.params)
         processes = load(workspace.params, ExperimentsParams).processes
         ran = stages(workspace.root, "worlds", WORLDS, processes)
@@ -98,21 +92,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.experiments", description="Run the paper's comparisons.")
     parser.parse_args(arguments)
     started = time.monotonic()
-    try:
+
+    def work() -> int:
         workspace = Workspace.find()
         # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with run_lock(workspace.state / "run.lock") as left:
-            for process in left:
-                summary.note(f"Ended a process that an interrupted run left behind: {process}")
+        with hold(workspace):
             found = experiments(str(workspace.root))
         _show(found, time.monotonic() - started)
-    except PageoptError as error:
-        print(f"pageopt: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("pageopt: interrupted. What is done is kept; go on with: make experiments", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code(work, ". What is done is kept; go on with: make experiments")
 
 
 if __name__ == "__main__":

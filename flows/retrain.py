@@ -24,13 +24,13 @@ from prefect.states import Completed
 from ruamel.yaml import YAML
 
 from flows import summary
+from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
-from pageopt.errors import PageoptError, ReleaseError
+from pageopt.errors import ReleaseError
 from pageopt.release import bento, report, repro
 from pageopt.release.fingerprint import commit, data_versions, fingerprint
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
 from pageopt.release.report import Release, Step
-from pageopt.release.run_lock import run_lock
 from pageopt.release.verdict import Verdict, passed, reason
 from pageopt.workspace import Workspace
 
@@ -121,11 +121,8 @@ def retrain(root: str, again: bool = False) -> State:
     Final states: Promoted, Unchanged, and the failed Rejected; the message says why.
     """
     workspace = Workspace(Path(root))
-    with run_lock(workspace.state / "run.lock") as left:
-        for process in left:
-            summary.note(f"Ended a process that an interrupted run left behind: {process}")
-        for path in repro.mend_locks(workspace.root):
-            summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
+    with hold(workspace):
+        free_locks(workspace)
         check_all(workspace.params)
         registry = Registry(workspace, load(workspace.params, ReleaseParams).model_name)
         return _retrain(Run(workspace, registry), again)
@@ -302,20 +299,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="judge again although nothing has changed")
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    try:
+
+    def work() -> int:
         workspace = Workspace.find()
         # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with run_lock(workspace.state / "run.lock") as left:
-            for process in left:
-                summary.note(f"Ended a process that an interrupted run left behind: {process}")
+        with hold(workspace):
             state = retrain(str(workspace.root), again=options.again, return_state=True)
         return summary.end(workspace, state, time.monotonic() - started)
-    except PageoptError as error:
-        print(f"pageopt: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("pageopt: interrupted; the champion is as before. Go on with: make run", file=sys.stderr)
-        return 130
+
+    return exit_code(work, "; the champion is as before. Go on with: make run")
 
 
 if __name__ == "__main__":

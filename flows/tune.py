@@ -19,10 +19,10 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from flows import summary
+from flows.hold import exit_code, free_locks, hold
 from pageopt.config import ReleaseParams, TuneParams, check_all, load
 from pageopt.errors import PageoptError
 from pageopt.release import repro
-from pageopt.release.run_lock import run_lock
 from pageopt.tuning.search import Search
 from pageopt.tuning.space import draw
 from pageopt.tuning.tracking import Tracking, Trial
@@ -54,11 +54,8 @@ def trial(search: Search, tracking: Tracking, number: int) -> Trial:
 def tune(root: str) -> tuple[list[Trial], str, str]:
     """Run the trials that are missing; returns all of them, and the ids of the MLflow experiment and parent run."""
     workspace = Workspace(Path(root))
-    with run_lock(workspace.state / "run.lock") as left:
-        for process in left:
-            summary.note(f"Ended a process that an interrupted run left behind: {process}")
-        for path in repro.mend_locks(workspace.root):
-            summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
+    with hold(workspace):
+        free_locks(workspace)
         check_all(workspace.params)
         prepare(workspace.root)
         search = Search(workspace)
@@ -101,21 +98,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.tune", description="Search for better train params.")
     parser.parse_args(arguments)
     started = time.monotonic()
-    try:
+
+    def work() -> int:
         workspace = Workspace.find()
         # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with run_lock(workspace.state / "run.lock") as left:
-            for process in left:
-                summary.note(f"Ended a process that an interrupted run left behind: {process}")
+        with hold(workspace):
             trials, experiment, parent = tune(str(workspace.root))
         _show(workspace, trials, experiment, parent, time.monotonic() - started)
-    except PageoptError as error:
-        print(f"pageopt: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("pageopt: interrupted. Finished trials are kept; go on with: make tune", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code(work, ". Finished trials are kept; go on with: make tune")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def bento(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "errors.py",
         "policies/__init__.py",
         "policies/static.py",
+        "policies/greedy.py",
         *(f"features/{name}.py" for name in FEATURES),
     ):
         (context / "pageopt" / name).parent.mkdir(exist_ok=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pageopt.policies.greedy import greedy_pages
+
 EMPTY = -1
 
 
@@ -52,26 +54,6 @@ def static_pages(
     order = np.asarray(order, dtype=np.int64)
     candidates = np.asarray(candidates, dtype=np.int64)
     families = np.asarray(families)
-    pages, width = candidates.shape
-    chosen = np.full((pages, slots), EMPTY, dtype=np.int64)
-    if width == 0:
-        return chosen
-    taken = len(order)  # a rank below every module's
-    position = np.full(len(families) + 1, taken, dtype=np.int64)
-    position[order] = np.arange(taken)
-    rank = np.where(candidates == EMPTY, taken, position[candidates])
-    family = families[candidates]
-    rows = np.arange(pages)
-    last = None
-    for slot in range(slots):
-        allowed = rank
-        if last is not None:
-            other_family = np.where(family == last[:, None], taken, rank)
-            lifted = (other_family == taken).all(axis=1)
-            allowed = np.where(lifted[:, None], rank, other_family)
-        best = allowed.argmin(axis=1)
-        found = allowed[rows, best] < taken
-        chosen[found, slot] = candidates[rows, best][found]
-        last = family[rows, best]
-        rank[rows, best] = taken
-    return chosen
+    rank = np.zeros(len(families), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return greedy_pages(-rank[candidates][:, None], candidates, families, slots)

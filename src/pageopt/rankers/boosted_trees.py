@@ -18,7 +18,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.models.data import page_tensors
 from pageopt.models.heads import HEAD_OF_LOSS, HEADS
 from pageopt.models.tabular import TabularFeatures
-from pageopt.search.greedy import greedy_pages
+from pageopt.policies.greedy import greedy_pages
 
 _PAGES_AT_ONCE = 1000
 _BINS = 64

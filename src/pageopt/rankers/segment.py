@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.models.heads import HEADS
+from pageopt.policies.greedy import greedy_pages
 from pageopt.rankers.popularity import of_shown, overall_rates, segment_rates
-from pageopt.search.greedy import greedy_pages
 
 _SEGMENT = "hero_category"
 

@@ -1,7 +1,7 @@
 """Plots of the release report as SVG text: no script, no network, nothing to wait for."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -60,14 +60,10 @@ def _room_for(labels: Iterable[str]) -> float:
     return min(max(210.0, 10 + 6.6 * max(map(len, labels))), _WIDTH / 2)
 
 
-def intervals(rows: Sequence[Interval], title: str) -> str:
-    """Estimates with their intervals, one row each, values as percentages."""
-    left, right, row_height, top = _room_for(row.label for row in rows), 90, 26, 8
-    numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
-    low, high = min(numbers), max(numbers)
-    pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
-    low, high = low - pad, high + pad
-    bottom = top + row_height * len(rows)
+def _percent_axis(
+    low: float, high: float, left: float, right: float, top: float, bottom: float
+) -> tuple[Callable[[float], float], list[str]]:
+    """Where a value between `low` and `high` stands across the plot, and lines with percentages for those to read."""
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (_WIDTH - left - right)
@@ -77,6 +73,19 @@ def intervals(rows: Sequence[Interval], title: str) -> str:
     parts = []
     for mark in marks:
         parts += [_line(x(mark), top, x(mark), bottom), _text(x(mark), bottom + 16, _percent(mark, step), "middle")]
+    return x, parts
+
+
+def intervals(rows: Sequence[Interval], title: str) -> str:
+    """Estimates with their intervals, one row each, values as percentages."""
+    left, right, row_height, top = _room_for(row.label for row in rows), 90, 26, 8
+    numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
+    low, high = min(numbers), max(numbers)
+    pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
+    low, high = low - pad, high + pad
+    bottom = top + row_height * len(rows)
+
+    x, parts = _percent_axis(low, high, left, right, top, bottom)
     for number, row in enumerate(rows):
         y = top + row_height * (number + 0.5)
         parts += [
@@ -164,14 +173,7 @@ def distributions(series: Mapping[str, Sequence[float]], title: str) -> str:
     low, high = low - pad, high + pad
     bottom = top + row_height * len(series)
 
-    def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (_WIDTH - left - right)
-
-    marks = ticks(low, high)
-    step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
-    parts = []
-    for mark in marks:
-        parts += [_line(x(mark), top, x(mark), bottom), _text(x(mark), bottom + 16, _percent(mark, step), "middle")]
+    x, parts = _percent_axis(low, high, left, right, top, bottom)
     parts.append(_line(x(0), top, x(0), bottom, 'class="zero"'))
     for number, (name, numbers) in enumerate(series.items()):
         y = top + row_height * (number + 0.5)

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pageopt.policies.greedy import greedy_pages
 from pageopt.search.beam import beam_search
-from pageopt.search.greedy import greedy_pages
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(0, 6), slots=st.integers(1, 5), by_slot=st.booleans())

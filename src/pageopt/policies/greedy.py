@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def greedy_pages(
-    score: NDArray[np.floating], candidates: NDArray[np.int64], family: NDArray[np.int64], slots: int
+    score: NDArray[np.number], candidates: NDArray[np.int64], family: NDArray[np.int64], slots: int
 ) -> NDArray[np.int64]:
     """Pages `[P, slots]` of module indexes, -1 where a page ends.
 
