@@ -59,17 +59,6 @@ def _healthy(url: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _ended_quietly() -> Iterator[None]:
-    """Prefect leaves by SystemExit when it is terminated; what it comes wrapped in would end in a traceback."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        others = group.split(SystemExit)[1]
-        if others is not None:
-            raise others from None
-
-
 def _check(cron: str) -> None:
     """Raise ConfigError unless Prefect can read the cron line."""
     from prefect.client.schemas.schedules import CronSchedule  # seconds, which --help need not wait for
@@ -93,13 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
         root = str(Workspace.find().root)
         _check(options.cron)
         with _server():
-            from flows.retrain import retrain  # Prefect reads which server to use when it is imported
+            from flows.scheduled_runner import run_on_schedule  # Prefect reads which server to use when imported
 
-            with _ended_quietly():
-                # One at a time: a second run would only be told that the project is locked.
-                retrain.serve(
-                    name="retrain", cron=options.cron, parameters={"root": root}, limit=1, print_starting_message=False
-                )
+            run_on_schedule(options.cron, root)
     except PageoptError as error:
         print(f"pageopt: {error}", file=sys.stderr)
         return error.exit_code
