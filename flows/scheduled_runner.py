@@ -1,4 +1,4 @@
-"""Waits for the schedule and starts the retraining flow. Importing it imports Prefect, which then reads its settings."""
+"""Waits for the schedule and starts the retraining flow. Prefect reads its settings when this is imported."""
 
 import asyncio
 import contextlib

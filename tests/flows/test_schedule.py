@@ -45,7 +45,6 @@ def test_the_flow_is_scheduled_for_as_long_as_the_process_lives(prefect_api: str
         # At once, before Prefect's runner polls: it is ended then, too, and leaves no schedule behind.
         process.terminate()
         output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, output
     assert "Traceback" not in output
     assert _deployments(prefect_api)[0]["paused"]
 
