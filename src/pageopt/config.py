@@ -37,6 +37,7 @@ class ShopParams(Section):
     traffic: dict[Literal["random", "thompson", "production"], float]
     page_effects: bool = True
     slot_bias: float = Field(ge=0, default=1.0, description="how fast examination fades down the page; 0: not at all")
+    unseen_intent: float = Field(ge=0, le=1, default=0.1, description="share of the pull on content no page shows")
     thompson_diversity: Literal["swap", "demote"] | None = "swap"
     propensity_samples: int = Field(gt=0, description="Monte Carlo rankings a Thompson snapshot's propensities rest on")
 
@@ -176,6 +177,7 @@ class TrainParams(Section):
     width: int = Field(gt=0, description="size of the history's state and of the hidden layers")
     embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
     dropout: float = Field(ge=0, lt=1, description="share of page numerics dropped while training")
+    averaging: float = Field(ge=0, lt=1, description="share of the averaged weights that a step keeps; 0: no average")
     bf16: bool
     losses: tuple[Literal["click", "intent", "purchase", "attributed"], ...]
     loss_weights: Literal["learned", "equal"]

@@ -26,6 +26,7 @@ PARAMS = TrainParams(
     weight_decay=0,
     width=16,
     dropout=0.3,
+    averaging=0.9,
     embedding=8,
     bf16=False,
     losses=("click",),

@@ -32,7 +32,7 @@ def test_probabilities_by_hand(shop, intent) -> None:
                 assert click[row, slot] == purchase[row, slot] == 0
                 continue
             effect = sum(float(catalog.interaction[module, other]) for other in above)
-            limit = 3.0 if effect < 0 else 0.9
+            limit = 3.0 if effect < 0 else 1.5
             logit = float(relevance[row, slot]) + limit * np.tanh(effect / limit)
             expected = model.examination[intent.platform[row], slot] / (1 + np.exp(-logit))
             assert click[row, slot] == pytest.approx(expected, rel=1e-5)
@@ -84,5 +84,5 @@ def test_slot_bias_says_how_fast_examination_fades(make_shop) -> None:
 @given(st.floats(-100, 100))
 def test_page_effects_are_bounded(effect: float) -> None:
     value = float(bounded(np.array(effect)))
-    assert -3.0 <= value <= 0.9
+    assert -3.0 <= value <= 1.5
     assert abs(value) <= abs(effect) + 1e-12

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from pageopt.errors import ConfigError
 
-Loss = Literal["click", "intent", "attributed"]
+Loss = Literal["click", "intent", "purchase", "attributed"]
 _NETWORKS = ("trnn", "mlp", "transformer")
 
 

@@ -10,7 +10,7 @@ from pageopt.rankers.network import NetworkRanker
 from pageopt.rankers.ranker import Ranker
 
 Head = Literal["click", "intent", "purchase"]
-_HEAD_OF: dict[Loss, Head] = {"click": "click", "intent": "intent", "attributed": "purchase"}
+_HEAD_OF: dict[Loss, Head] = {"click": "click", "intent": "intent", "purchase": "purchase", "attributed": "purchase"}
 
 
 def objective_of(model: Model, search: SearchParams) -> Head:

@@ -1,5 +1,7 @@
 """Training of the page model: Adam over pages held in memory, early stop, checkpoints that resume to the same bits.
 
+The model that is validated and kept is the running average over the steps (pageopt.models.averaging).
+
 Nothing random is left to order or time: the first weights come from the seed, the order of pages and what dropout drops
 from (seed, epoch). A training killed after any epoch and started again ends with the same weights.
 """
@@ -23,6 +25,7 @@ from torch import Tensor
 from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
 from pageopt.models import (
+    averaging,
     checkpoint,
     data,
     family_lstm,
@@ -35,6 +38,7 @@ from pageopt.models import (
     network_config,
     slot_mlp,
 )
+from pageopt.models.averaging import Average
 from pageopt.models.data import PageTensors
 from pageopt.models.heads import HEAD_OF_LOSS
 from pageopt.models.losses import LossWeights, masked_cross_entropy
@@ -43,6 +47,7 @@ from pageopt.models.network import PageNetwork
 EVALUATION_BATCH = 4096
 # What the result of a training depends on, apart from this module.
 _CODE: tuple[ModuleType, ...] = (
+    averaging,
     data,
     family_lstm,
     fields,
@@ -60,9 +65,9 @@ _CODE: tuple[ModuleType, ...] = (
 class Epoch:
     """One pass over the training pages. Losses are cross-entropies of a shown slot, by name.
 
-    `train` and `valid` are those of the weights during and after the pass. `relative` is the mean over losses of the
-    validation loss divided by that of a constant prediction, the number early stop watches: below 1 the model knows
-    more than the base rates. It does not move with the learned weights between losses, as their total would.
+    `train` is that of the weights during the pass, `valid` of their average after it. `relative` is the mean over
+    losses of the validation loss divided by that of a constant prediction, the number early stop watches: below 1 the
+    model knows more than the base rates. It does not move with the learned weights between losses, as a total would.
     """
 
     epoch: int
@@ -171,6 +176,7 @@ class _Run:
         if self.between.s.requires_grad:
             groups.append({"params": [self.between.s], "weight_decay": 0.0})
         self.optimizer = torch.optim.Adam(groups, lr=params.learning_rate, fused=True)
+        self.averaged = Average(model, params.averaging)
         self.best: dict[str, Tensor] = {}
 
     def one_epoch(self, progress: Progress, task: TaskID) -> None:
@@ -181,12 +187,12 @@ class _Run:
             torch.manual_seed(int(np.random.SeedSequence((self.params.seed, epoch)).generate_state(1)[0]))
             mean = self._pass(epoch, order, progress, task) / (len(order) * self.slots_shown)
         names = self.between.names
-        valid = evaluate(self.model, self.valid)
+        valid = evaluate(self.averaged.model, self.valid)
         relative = sum(valid[name] / self.record.constant[name] for name in names) / len(names)
         result = Epoch(epoch, dict(zip(names, mean.tolist(), strict=True)), valid, relative, self.between.factors())
         self.record.epochs.append(result)
         if self.record.best is result:
-            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.best = {name: value.clone() for name, value in self.averaged.model.state_dict().items()}
         progress.update(task, valid=self.record.best.relative)
 
     def _pass(self, epoch: int, order: Tensor, progress: Progress, task: TaskID) -> Tensor:
@@ -207,6 +213,7 @@ class _Run:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+            self.averaged.update_parameters(self.model)
             total += sums.detach()
             progress.advance(task, len(rows))
         return total
@@ -214,6 +221,7 @@ class _Run:
     def keep(self, path: Path) -> None:
         """Write all that the next epoch depends on."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"averaged.{name}": value for name, value in self.averaged.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors["between.s"] = self.between.s.detach()
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -231,6 +239,7 @@ class _Run:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         self.model.load_state_dict(part("model."))
+        self.averaged.load_state_dict(part("averaged."))
         self.best = part("best.")
         with torch.no_grad():
             self.between.s.copy_(tensors["between.s"])

@@ -270,7 +270,7 @@ def _interaction(rng: np.random.Generator, content: np.ndarray) -> np.ndarray:
     rotation, _ = np.linalg.qr(rng.normal(size=(CONTENT, CONTENT)))
     alike = content @ content.T
     completing = content @ (content @ rotation).T  # a module above, rotated, points at what completes it
-    effect = -2.4 * np.clip((alike - 0.35) / 0.65, 0, 1) + 0.9 * np.clip((completing - 0.45) / 0.55, 0, 1)
+    effect = -3.0 * np.clip((alike - 0.15) / 0.85, 0, 1) + 1.2 * np.clip((completing - 0.3) / 0.7, 0, 1)
     np.fill_diagonal(effect, 0.0)
     return effect.astype(np.float32)
 

@@ -3,6 +3,10 @@
 Contexts are exogenous: they never depend on what was shown. A session has a present intent (a category, a direction in
 content space, and a stage between browsing and buying) that drifts from page to page; hero items follow it, though not
 always. A session lies within its day.
+
+The direction is the sum of what the page shows, its present category and hero item, and of what it does not, the
+person's taste and mood. How much of it is of the second kind is a param, because no model can know it: taste shows a
+little in what a person clicked before, and mood in nothing.
 """
 
 from dataclasses import dataclass
@@ -20,6 +24,9 @@ _LONGEST = 20  # pages of a session
 _MEAN_LENGTH = 4.0
 _FIRST_START, _LAST_START = 6 * 3600, 22.4 * 3600  # seconds of the day; the longest session still ends within it
 _LONGEST_GAP = 240.0  # seconds between two pages of a session
+# Pulls on content. Of both pairs alone the expected square of the sum is about the same, 6.5.
+_CATEGORY, _HERO = 1.4, 1.0
+_TASTE, _MOOD = 0.67, 0.61
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,16 @@ def draw(catalog: Catalog, day: int, batch: int, first: int, pages: int) -> Cont
 
     starts = np.cumsum(length) - length
     at_session = np.repeat(np.arange(sessions), length)
-    category, drift, stage, gap = _intent(rng, catalog, person, length)
+    category, mood, stage, gap = _intent(rng, catalog, person, length)
     since = np.cumsum(gap)
     ts = START + day * DAY + (begin[at_session] + (since - since[starts][at_session]) * SECOND).astype(np.int64)
 
     who = person[at_session]
-    hero_category, hero_item = _hero(rng, catalog, category, drift)
-    direction = drift + 0.55 * catalog.items.content[hero_item]
+    shown, hidden = np.sqrt(1 - catalog.params.unseen_intent), np.sqrt(catalog.params.unseen_intent)
+    before = hidden * (_TASTE * catalog.people.taste[who] + _MOOD * mood)
+    before = before + shown * _CATEGORY * catalog.category_content[category]
+    hero_category, hero_item = _hero(rng, catalog, category, before)
+    direction = before + shown * _HERO * catalog.items.content[hero_item]
     own = catalog.people.preference[who]
     familiar = own[np.arange(pages), category] / own.max(axis=1)
 
@@ -117,12 +127,12 @@ def _session_lengths(rng: np.random.Generator, pages: int) -> np.ndarray:
 def _intent(
     rng: np.random.Generator, catalog: Catalog, person: np.ndarray, length: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Category [P], content direction [P, CONTENT], stage [P] and seconds since the page before [P], by session."""
+    """Category [P], mood [P, CONTENT], stage [P] and seconds since the page before [P], by session."""
     sessions, pages = len(person), int(length.sum())
     starts = np.cumsum(length) - length
     chance = np.cumsum(catalog.people.preference, axis=1)
     category = np.empty(pages, dtype=np.int64)
-    wander = np.empty((pages, CONTENT))
+    mood = np.empty((pages, CONTENT))
     stage = np.empty(pages)
     gap = np.clip(rng.exponential(75, pages), 8, _LONGEST_GAP)
 
@@ -130,7 +140,7 @@ def _intent(
         return np.minimum((chance[who] < rng.random((len(who), 1))).sum(axis=1), catalog.params.categories - 1)
 
     now_category = own_category(person)
-    now_wander = rng.normal(size=(sessions, CONTENT))
+    now_mood = rng.normal(size=(sessions, CONTENT))
     now_stage = rng.beta(1.2, 2.6, sessions)
     for step in range(int(length.max())):
         alive = np.flatnonzero(length > step)
@@ -141,24 +151,23 @@ def _intent(
             ]
             other = np.where(move < 0.08, complement, own_category(person[alive]))
             now_category[alive] = np.where(move < 0.16, other, now_category[alive])
-            now_wander[alive] = 0.9 * now_wander[alive] + np.sqrt(1 - 0.9**2) * rng.normal(size=(len(alive), CONTENT))
+            now_mood[alive] = 0.9 * now_mood[alive] + np.sqrt(1 - 0.9**2) * rng.normal(size=(len(alive), CONTENT))
             now_stage[alive] = np.clip(now_stage[alive] + rng.normal(0.03, 0.1, len(alive)), 0, 1)
         at = starts[alive] + step
-        category[at], wander[at], stage[at] = now_category[alive], now_wander[alive], now_stage[alive]
-    taste = catalog.people.taste[np.repeat(person, length)]
-    return category, 0.6 * taste + 0.55 * wander + 0.7 * catalog.category_content[category], stage, gap
+        category[at], mood[at], stage[at] = now_category[alive], now_mood[alive], now_stage[alive]
+    return category, mood, stage, gap
 
 
 def _hero(
-    rng: np.random.Generator, catalog: Catalog, category: np.ndarray, drift: np.ndarray
+    rng: np.random.Generator, catalog: Catalog, category: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hero category and item: mostly of the present category, the better of two popular items for the direction."""
     pages = len(category)
     chance = rng.random(pages)
     complement = catalog.complements[category, rng.integers(0, catalog.complements.shape[1], pages)]
     anything = rng.choice(catalog.params.categories, size=pages, p=catalog.category_share)
-    hero_category = np.where(chance < 0.78, category, np.where(chance < 0.9, complement, anything))
-    return hero_category, pick_items(rng, catalog, hero_category, drift, 2)
+    hero_category = np.where(chance < 0.9, category, np.where(chance < 0.96, complement, anything))
+    return hero_category, pick_items(rng, catalog, hero_category, direction, 2)
 
 
 def pick_items(

@@ -18,9 +18,9 @@ from pageopt.simulator.contexts import Contexts
 EMPTY = -1
 _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examination from slot to slot, at slot_bias 1
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
-_MOST_LOSS, _MOST_GAIN = 3.0, 0.9  # bounds of a page effect, log-odds
+_MOST_LOSS, _MOST_GAIN = 3.0, 1.5  # bounds of a page effect, log-odds
 # Log-odds. Chosen so that a static page earns about half a click, and a page for each person at most twice as much.
-_CLICK, _PURCHASE = -2.95, -2.8  # of a module of mean quality that matches nothing
+_CLICK, _PURCHASE = -2.9, -2.8  # of a module of mean quality that matches nothing
 _CONTENT = 1.15  # a unit of content in the direction of the intent
 _HISTORY = 1.6  # a module from the person's history, when the present category is wholly their own
 _MEAN_FAMILIAR, _MEAN_STAGE = 0.5, 0.35
