@@ -62,7 +62,11 @@ def test_applying_keeps_comments_and_says_what_changed(params):
     ("old", "new", "names"),
     [
         ("batch_size: 512", "batch_size: -3", ["train.batch_size", "-3"]),
-        ("batch_size: 512", "batch_sise: 512", ["train.batch_sise", "train.batch_size"]),
+        (
+            "batch_size: 512",
+            "batch_sise: 512",
+            ["train.batch_sise = 512: there is no", "train.batch_size is missing. Take"],
+        ),
         ("train: 0.6", "train: 0.9", ["prepare.split", "sum to 1"]),
         ("random: 0.7", "random: 0.9", ["collect.simulator", "sum to 1"]),
         ("objective: purchase", "objective: money", ["search.objective", "money"]),
@@ -75,6 +79,7 @@ def test_a_wrong_value_is_named_with_its_key(params, old, new, names):
     with pytest.raises(ConfigError) as caught:
         config.check_all(params)
     assert all(name in str(caught.value) for name in names), str(caught.value)
+    assert max(map(len, str(caught.value).splitlines())) < 300  # no whole section, which hides what is wrong in it
 
 
 def test_a_missing_file_and_a_missing_section_say_where_to_get_them(tmp_path):

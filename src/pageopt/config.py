@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -395,8 +396,19 @@ def load(path: Path, section: type[SectionT]) -> SectionT:
     try:
         return section.model_validate(content[name] or {})
     except ValidationError as error:
-        where = [f"  {name}.{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        where = [f"  {'.'.join(map(str, (name, *e['loc'])))}{_told(e)}" for e in error.errors()]
         raise ConfigError(f"{path} cannot be used:\n" + "\n".join(where)) from None
+
+
+def _told(error: ErrorDetails) -> str:
+    """What is wrong with a key, to stand behind its name."""
+    if error["type"] == "missing":
+        return " is missing. Take it from the repository's params.yaml."
+    if error["type"] == "extra_forbidden":
+        return f" = {error['input']!r}: there is no such param. Correct its name, or take it out."
+    # Of a rule between several keys the input is all of them; the message names what matters.
+    value = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
+    return f"{value}: {error['msg']}"
 
 
 def check_all(path: Path) -> None:
