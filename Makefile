@@ -24,6 +24,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
+# Bytecode is compiled once, here: a run starts hundreds of processes, and each would compile PyTorch for itself wherever
+# Python is told to write none.
 .PHONY: run serve test bench coverage experiments tune setup lock configure
 
 setup: $(READY)
@@ -34,7 +36,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (a minute or two, once)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@UV_FIND_LINKS="$(find_links)" uv pip install --quiet --system-certs --python $(VENV)/bin/python -r requirements.lock
+	@UV_FIND_LINKS="$(find_links)" uv pip install --quiet --system-certs --python $(VENV)/bin/python --compile-bytecode \
+		-r requirements.lock
 	@uv pip install --quiet --system-certs --python $(VENV)/bin/python --no-deps -e .
 	@touch $@
 
