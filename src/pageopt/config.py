@@ -177,7 +177,7 @@ class TrainParams(Section):
     weight_decay: float = Field(ge=0)
     width: int = Field(gt=0, description="size of the history's state and of the hidden layers")
     embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
-    dropout: float = Field(ge=0, lt=1, description="share of page numerics dropped while training")
+    dropout: float = Field(ge=0, lt=1, description="share of the user's counters dropped while training")
     averaging: float = Field(ge=0, lt=1, description="share of the averaged weights that a step keeps; 0: no average")
     bf16: bool
     losses: tuple[Literal["click", "intent", "purchase", "attributed"], ...]

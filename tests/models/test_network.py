@@ -11,6 +11,7 @@ from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
 from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
+from pageopt.models.fields import ModuleTable
 from pageopt.models.heads import HEAD_OF_LOSS, HEADS
 from pageopt.models.network import PageNetwork, history_mode, load_network
 
@@ -292,3 +293,20 @@ def _table(model):
         model.module_numeric.numpy(),
         model.module_tokens.numpy(),
     )
+
+
+def test_dropout_drops_counters_and_nothing_else() -> None:
+    size = replace(SIZE, numerics=5)
+    whole = inputs.model(size, seed=1)
+    tables = (whole.family_of, whole.module_categorical, whole.module_numeric, whole.module_tokens)
+    network = PageNetwork(
+        replace(whole.config, dropout=0.9, counters=3), ModuleTable(*(each.numpy() for each in tables))
+    )
+    seen: list[torch.Tensor] = []
+    network.page_fields.register_forward_hook(lambda module, arguments, _: seen.append(arguments[1]))
+    pages = inputs.pages(size, 400, 1)
+    numeric = torch.ones(400, 5)
+    arguments = torch.from_numpy(pages.categorical), numeric, torch.from_numpy(pages.tokens)
+    network.train()(*arguments, torch.from_numpy(inputs.shown(size, 400, 1)))
+    assert torch.equal(seen[0][:, :2], numeric[:, :2])
+    assert 0.85 < float((seen[0][:, 2:] == 0).double().mean()) < 0.95

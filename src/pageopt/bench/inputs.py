@@ -52,6 +52,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
         history="hidden" if size.architecture == "mlp" else size.history,
         losses=size.losses,
         dropout=0.3,
+        counters=size.numerics,
     )
     family = random.permutation(np.arange(size.modules) % size.families).astype(np.int64)
     table = ModuleTable(

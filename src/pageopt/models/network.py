@@ -71,7 +71,7 @@ class PageNetwork(nn.Module):
 
         self.words = nn.Embedding(config.vocabulary, E, padding_idx=0)
         # Page encoder: h_x. Most counters of most users are noise about them; a dropped one reads as its mean.
-        self.drop_numeric = nn.Dropout(config.dropout)
+        self.drop_counters = nn.Dropout(config.dropout)
         self.page_fields = FieldEncoder(config.cardinalities, config.numerics, config.texts, E)
         self.page_layers = nn.Sequential(
             nn.Linear(self.page_fields.size, 2 * H), nn.ReLU(), nn.Linear(2 * H, H), nn.Tanh()
@@ -103,6 +103,7 @@ class PageNetwork(nn.Module):
             encoder.module_family, encoder.module_categorical, encoder.module_numeric, encoder.module_tokens
         )
         kinds = [field.kind for field in encoder.page_fields]
+        of_numerics = [field.source for field in encoder.page_fields if field.kind == "numeric"]
         config = NetworkConfig(
             architecture=params.architecture,
             cardinalities=tuple(encoder.cardinalities),
@@ -121,6 +122,7 @@ class PageNetwork(nn.Module):
             history=history,
             losses=tuple(params.losses if losses is None else losses),
             dropout=params.dropout,
+            counters=of_numerics.count("counter"),  # they come last (pageopt.features.schema)
         )
         return cls(config, modules)
 
@@ -156,7 +158,8 @@ class PageNetwork(nn.Module):
         """
         shown = module.clamp(min=0)
         family = torch.where(module >= 0, self.family_of[shown], self.config.families)  # [B, K]
-        h_x = self.encode_page(categorical, self.drop_numeric(numeric), tokens)
+        given, counted = numeric.tensor_split([self.config.numerics - self.config.counters], 1)
+        h_x = self.encode_page(categorical, torch.cat([given, self.drop_counters(counted)], 1), tokens)
         h_m = self.encode_modules()
         o = self.history(h_x, module, family, h_m)
         v, fits = (functional.embedding(shown, part(h_m)) for part in (self.from_module, self.fit_of_module))

@@ -17,8 +17,8 @@ class NetworkConfig:
     the slot's number; "transformer", attention over the modules themselves.
     `history` says what that part may see: "chosen", the modules above; "hidden", only how many there were (for logs of
     single slots, to measure what the history is worth, and always for the MLP).
-    `losses` are those that the network was trained with; heads of others answer 0. `dropout` is the share of page
-    numerics dropped in training.
+    `losses` are those that the network was trained with; heads of others answer 0. `dropout` is the share of the
+    last `counters` page numerics, those that count what the user did before, dropped in training.
     """
 
     architecture: Architecture
@@ -38,6 +38,7 @@ class NetworkConfig:
     history: HistoryMode
     losses: tuple[str, ...]
     dropout: float
+    counters: int = 0
 
     @property
     def chained(self) -> bool:
