@@ -24,12 +24,12 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-# Bytecode is compiled once, here: a run starts hundreds of processes, and each would compile PyTorch for itself wherever
-# Python is told to write none.
 .PHONY: run serve test bench coverage experiments tune setup lock configure
 
 setup: $(READY)
 
+# Bytecode is compiled once, at set-up: a run starts hundreds of processes, and each would compile PyTorch for itself wherever
+# Python is told to write none.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "pageopt needs Python 3.11; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
