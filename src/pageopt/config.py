@@ -15,6 +15,7 @@ from pageopt.errors import ConfigError
 
 Share = Field(ge=0, le=1)
 Kind = Literal["click", "watch", "cart", "purchase"]
+Loss = Literal["click", "intent", "purchase", "attributed"]
 
 
 class Section(BaseModel):
@@ -180,7 +181,7 @@ class TrainParams(Section):
     dropout: float = Field(ge=0, lt=1, description="share of the user's counters dropped while training")
     averaging: float = Field(ge=0, lt=1, description="share of the averaged weights that a step keeps; 0: no average")
     bf16: bool
-    losses: tuple[Literal["click", "intent", "purchase", "attributed"], ...]
+    losses: tuple[Loss, ...]
     loss_weights: Literal["learned", "equal"]
     slot_ips: bool
     history: Literal["auto", "chosen", "hidden"]

@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
+from pageopt.config import Loss
 from pageopt.errors import ConfigError
 
-Loss = Literal["click", "intent", "purchase", "attributed"]
 _NETWORKS = ("trnn", "mlp", "transformer")
 
 

@@ -20,11 +20,11 @@ from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.experiments.catalog import Model
 from pageopt.experiments.catalog import model as find_model
-from pageopt.experiments.rankers import Head, objective_of, ranker_of
+from pageopt.experiments.rankers import objective_of, ranker_of
 from pageopt.experiments.values import write_values
 from pageopt.experiments.world import World
 from pageopt.features.pages import Pages
-from pageopt.models.heads import HEADS
+from pageopt.models.heads import HEADS, Head
 from pageopt.rankers.ranker import Ranker
 from pageopt.search.graph import PageGraph, decide
 from pageopt.workspace import Workspace

@@ -1,22 +1,18 @@
 """A cell's model as a ranker of its world."""
 
-from typing import Literal
-
 from pageopt.config import SearchParams, TrainParams
-from pageopt.experiments.catalog import Loss, Model
+from pageopt.experiments.catalog import Model
 from pageopt.experiments.world import World
+from pageopt.models.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.rankers.impersonal import Impersonal
 from pageopt.rankers.network import NetworkRanker
 from pageopt.rankers.ranker import Ranker
-
-Head = Literal["click", "intent", "purchase"]
-_HEAD_OF: dict[Loss, Head] = {"click": "click", "intent": "intent", "purchase": "purchase", "attributed": "purchase"}
 
 
 def objective_of(model: Model, search: SearchParams) -> Head:
     """The head by which pages are made: that of the search, unless the model's one loss trains another."""
     if model.network and len(model.losses) == 1:
-        return _HEAD_OF[model.losses[0]]
+        return HEADS[HEAD_OF_LOSS[model.losses[0]]]
     return search.objective
 
 
@@ -41,7 +37,7 @@ def ranker_of(model: Model, world: World, search: SearchParams, train: TrainPara
         case "xgboost":
             from pageopt.rankers.boosted_trees import BoostedTrees, TreeParams
 
-            losses = [loss for loss in model.losses if _HEAD_OF[loss] in (objective, "purchase")]
+            losses = [loss for loss in model.losses if HEADS[HEAD_OF_LOSS[loss]] in (objective, "purchase")]
             ranker = BoostedTrees(encoder, TreeParams(seed=seed), objective=objective, losses=losses)
         case _:
             ranker = _network(model, world, search.model_copy(update={"objective": objective}), train, seed)

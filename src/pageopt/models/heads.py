@@ -8,10 +8,13 @@ Intent and purchase are chained to the click, since neither happens without one 
 This is our addition to the paper, which gives each signal a head of its own (section 5.1).
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-HEADS = ("click", "intent", "purchase")
+Head = Literal["click", "intent", "purchase"]
+HEADS: tuple[Head, ...] = ("click", "intent", "purchase")
 # Which head a loss trains: the attributed purchase is a softer label of the same question.
 HEAD_OF_LOSS = {"click": 0, "intent": 1, "purchase": 2, "attributed": 2}
 # Where a head has no label to learn from, its logit stays here, and its probability reads as 0.

@@ -16,7 +16,7 @@ from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.data import page_tensors
-from pageopt.models.heads import HEAD_OF_LOSS, HEADS
+from pageopt.models.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.models.tabular import TabularFeatures
 from pageopt.policies.greedy import greedy_pages
 
@@ -68,7 +68,7 @@ class BoostedTrees:
         self._losses, self._objective = tuple(losses), objective
         self._slot_bias, self._max_weight = slot_bias, max_weight
         self._features = TabularFeatures.of(encoder)
-        self._boosters: dict[str, xgboost.Booster] = {}
+        self._boosters: dict[Head, xgboost.Booster] = {}
 
     def fit(self, train: Pages, valid: Pages) -> None:
         """Grow the trees. Raises TrainingError where a label is the same everywhere."""
