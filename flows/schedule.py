@@ -10,6 +10,7 @@ rejected, and says so.
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,13 @@ def _server() -> Iterator[None]:
         [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", _PORT],
         stdout=subprocess.DEVNULL,
     )
+
+    def end_both(*_: object) -> None:
+        process.terminate()
+        os._exit(0)
+
+    # Until the runner has its own handler: a server that was just started would outlive us.
+    signal.signal(signal.SIGTERM, end_both)
     try:
         end = time.monotonic() + _READY_SECONDS
         while not _healthy(url):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,16 +17,15 @@ _NAME = "retrain"
 
 
 class _Runner(Runner):
-    """A runner that can be ended at any moment: Prefect's own handler calls a coroutine that it does not await."""
+    """A runner that leaves signals to the event loop: Prefect's own handler drops a coroutine without awaiting it."""
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        sys.exit(0)
+        """Nothing here: the loop's handler, which hears of the signal as well, cancels the runner."""
 
 
 @contextlib.contextmanager
 def _paused_at_the_end() -> Iterator[None]:
     """Pause the schedule whenever the block ends: the server would go on to call for runs that nobody makes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
     finally:
@@ -36,23 +34,25 @@ def _paused_at_the_end() -> Iterator[None]:
             client.pause_deployment(client.read_deployment_by_name(f"{retrain.name}/{_NAME}").id)
 
 
-@contextlib.contextmanager
-def _ended_quietly() -> Iterator[None]:
-    """Prefect leaves by SystemExit when it is terminated; what it comes wrapped in would end in a traceback."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        others = group.split(SystemExit)[1]
-        if others is not None:
-            raise others from None
-    except KeyboardInterrupt:
-        print("Ended; the schedule is paused.", flush=True)
+async def _serve(cron: str, root: str) -> None:
+    """Serve the flow until SIGTERM cancels it, as asyncio itself does for Ctrl-C.
+
+    A handler that raises would not do: Python runs it between any two steps of the main thread, and what is raised
+    within a destructor is dropped.
+    """
+    serving = asyncio.current_task()
+    assert serving is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    # One at a time: a second run would only be told that the project is locked.
+    runner = _Runner(name=_NAME, limit=1, pause_on_shutdown=False)
+    await runner.aadd_flow(retrain, name=_NAME, cron=cron, parameters={"root": root})
+    await runner.start()
 
 
 def run_on_schedule(cron: str, root: str) -> None:
     """Serve the flow for the project at `root` until this process is ended, then pause its schedule."""
-    with _ended_quietly(), _paused_at_the_end():
-        # One at a time: a second run would only be told that the project is locked.
-        runner = _Runner(name=_NAME, limit=1, pause_on_shutdown=False)
-        runner.add_flow(retrain, name=_NAME, cron=cron, parameters={"root": root})
-        asyncio.run(runner.start())
+    try:
+        with _paused_at_the_end():
+            asyncio.run(_serve(cron, root))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print("Ended; the schedule is paused.", flush=True)
