@@ -185,6 +185,7 @@ class TrainParams(Section):
     loss_weights: Literal["learned", "equal"]
     slot_ips: bool
     history: Literal["auto", "chosen", "hidden"]
+    history_dropout: float = Field(ge=0, lt=1, description="history auto: share of steps without the modules above")
 
 
 class SearchParams(Section):

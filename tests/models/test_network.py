@@ -61,7 +61,7 @@ def _by_formula(model, page, modules):
         h, c = h_x, np.zeros_like(h_x)
         for family in families:
             o, c_next = cell(w["history.family.weight"][family], h, c)
-            yield o
+            yield o + h_x
             if model.config.history == "chosen":
                 h, c = o, c_next
             else:
@@ -119,6 +119,25 @@ def _by_formula(model, page, modules):
         chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
         result.append(np.log(chance) - np.log1p(-chance))
     return np.array(result)
+
+
+@pytest.mark.parametrize("architecture", ["trnn", "transformer"])
+def test_a_network_asked_to_hide_the_modules_above_is_the_one_that_hides_them(architecture, tmp_path):
+    size = replace(SIZE, architecture=architecture)
+    model = inputs.model(size, seed=1, spread=3.0)
+    pages, modules = _tensors(size, 9), torch.from_numpy(inputs.shown(size, 9))
+    with torch.inference_mode():
+        seen, asked = model(*pages, modules), model(*pages, modules, hidden=True)
+        model.hide_history()
+        hiding = model(*pages, modules)
+    model.save(tmp_path)
+    loaded = load_network(tmp_path)
+    assert loaded.config == replace(model.config, history="hidden")
+    with torch.inference_mode():
+        assert torch.equal(loaded(*pages, modules), hiding)
+    assert torch.equal(asked, hiding)
+    torch.testing.assert_close(asked[:, 0], seen[:, 0])  # above the first slot there is nothing to hide
+    assert not torch.allclose(asked[:, 1:], seen[:, 1:])
 
 
 @pytest.mark.parametrize(("architecture", "history"), NETWORKS)

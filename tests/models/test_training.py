@@ -33,6 +33,7 @@ PARAMS = TrainParams(
     loss_weights="learned",
     slot_ips=False,
     history="chosen",
+    history_dropout=0.25,
 )
 
 
@@ -108,11 +109,13 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("history", ["chosen", "auto"])
 @pytest.mark.parametrize("losses", [("click",), ("click", "intent", "purchase", "attributed")])
-def test_resumed_training_gives_the_same_bytes(tmp_path, losses, architecture):
+def test_resumed_training_gives_the_same_bytes(tmp_path, losses, history, architecture):
     train, valid = _pages(600, 1, losses), _pages(200, 2, losses)
+    params = PARAMS.model_copy(update={"history": history})
     whole = _model(losses=losses, architecture=architecture)
-    record = training.train(whole, train, valid, PARAMS)
+    record = training.train(whole, train, valid, params)
 
     class StopError(Exception):
         pass
@@ -127,9 +130,9 @@ def test_resumed_training_gives_the_same_bytes(tmp_path, losses, architecture):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_Run", Interrupted)
         with pytest.raises(StopError):
-            training.train(resumed, train, valid, PARAMS, tmp_path / "checkpoints")
+            training.train(resumed, train, valid, params, tmp_path / "checkpoints")
     fresh = _model(losses=losses, architecture=architecture)
-    again = training.train(fresh, train, valid, PARAMS, tmp_path / "checkpoints")
+    again = training.train(fresh, train, valid, params, tmp_path / "checkpoints")
     assert _bytes(fresh, tmp_path / "a") == _bytes(whole, tmp_path / "b")
     assert again == record
 
@@ -207,14 +210,31 @@ def _page_losses(model, pages):
     return losses.sum(1).numpy()
 
 
+def _below_family_0(family):
+    """A module is clicked right below family 0, and seldom elsewhere."""
+    above = np.column_stack([np.zeros(len(family), dtype=bool), family[:, :-1] == 0])
+    return np.where(above, 0.6, 0.1)
+
+
+@pytest.mark.parametrize("architecture", ["trnn", "transformer"])
+@pytest.mark.parametrize("page_effects", [True, False])
+def test_the_validation_split_decides_whether_the_modules_above_are_seen(page_effects, architecture):
+    rate = _below_family_0 if page_effects else lambda family: np.where(family == 0, 0.4, 0.1)
+    train, valid = _pages(3000, 1, rate=rate), _pages(2000, 2, rate=rate)
+    model = _model(architecture=architecture)
+    params = PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01, "history": "auto"})
+    record = training.train(model, train, valid, params)
+    assert model.config.history == record.best.history == ("chosen" if page_effects else "hidden")
+    assert record.best.otherwise is not None
+    assert record.best.otherwise > record.best.relative
+    assert training.evaluate(model, valid) == record.best.valid
+    assert record.best.relative < 0.97
+
+
 @pytest.mark.parametrize("architecture", ["trnn", "transformer"])
 @pytest.mark.parametrize("page_effects", [True, False])
 def test_history_pays_where_modules_above_matter_and_only_there(page_effects, architecture):
-    def rate(family):
-        """A module is clicked right below family 0, and seldom elsewhere."""
-        above = np.column_stack([np.zeros(len(family), dtype=bool), family[:, :-1] == 0])
-        return np.where(above, 0.6, 0.1) if page_effects else np.full(family.shape, 0.2)
-
+    rate = _below_family_0 if page_effects else lambda family: np.full(family.shape, 0.2)
     train, valid = _pages(3000, 1, rate=rate), _pages(2000, 2, rate=rate)
     losses = {}
     for history in ("chosen", "hidden"):

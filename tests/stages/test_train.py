@@ -105,7 +105,7 @@ def _report(workspace):
     ("architecture", "history"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")]
 )
 def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, history):
-    workspace = make_workspace(architecture=architecture)
+    workspace = make_workspace(architecture=architecture, history=history)
     train.run(workspace)
     model = load_network(workspace.model)
     assert (model.config.architecture, model.config.history) == (architecture, history)

@@ -10,7 +10,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 
 def record(*relative: float) -> TrainingRecord:
-    epochs = [Epoch(n, {"click": 1.0}, {"click": loss}, loss, {"click": 1.0}) for n, loss in enumerate(relative, 1)]
+    epochs = [
+        Epoch(n, {"click": 1.0}, {"click": loss}, loss, {"click": 1.0}, history="chosen", otherwise=None)
+        for n, loss in enumerate(relative, 1)
+    ]
     return TrainingRecord({"click": 1.0}, epochs)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from pageopt.bench import inputs
 from pageopt.bench.inputs import Size
+from pageopt.models.averaging import Average
 from pageopt.models.data import PageTensors
 from pageopt.models.heads import HEAD_OF_LOSS
 from pageopt.models.history import Product
@@ -16,13 +17,16 @@ from pageopt.models.losses import LossWeights, masked_cross_entropy
 from pageopt.models.training import reproducible
 
 LEAST_PAGES_PER_SECOND = 15_000
+_AVERAGING = 0.99
+_HIDDEN_EACH = 4
 
 
 def training(
     size: Size | None = None, *, batch: int = 1024, threads: int = 2, repeats: int = 7, bf16: bool = False
 ) -> dict:
-    """Pages per second of whole training steps: batch taken from memory, forward, backward, Adam.
+    """Pages per second of whole training steps: batch taken from memory, forward, backward, Adam, running average.
 
+    A network that may see the modules above learns without them in every fourth step, as train.history = auto has it.
     Beside it, measured in turns with it, the pages per second if a step were its matrix products alone (the same sizes,
     forward and backward): the share of that is how well the rest hides. Figures are medians of `repeats` turns.
     """
@@ -31,13 +35,15 @@ def training(
     pages = page_tensors(size, 8 * batch)
     between = LossWeights(dict.fromkeys(size.losses, 0.2), learned=True)
     optimizer = torch.optim.Adam([*model.parameters(), *between.parameters()], fused=True)
+    averaged = Average(model, _AVERAGING)
     batches = torch.arange(len(pages)).split(batch)
+    without = [model.config.history == "hidden" or step % _HIDDEN_EACH == 0 for step in range(len(batches))]
 
     def steps() -> None:
-        for rows in batches:
+        for rows, hidden in zip(batches, without, strict=True):
             part = pages.take(rows)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                logits = model(*part.inputs()).float()
+                logits = model(*part.inputs(), hidden=hidden).float()
             losses = torch.stack(
                 [
                     masked_cross_entropy(logits[..., HEAD_OF_LOSS[name]], label, part.weights[name])
@@ -47,12 +53,14 @@ def training(
             optimizer.zero_grad()
             between(losses / rows.numel()).backward()
             optimizer.step()
+            averaged.update_parameters(model)
 
-    products = _products(model.products(batch), torch.bfloat16 if bf16 else torch.float32)
+    kind = torch.bfloat16 if bf16 else torch.float32
+    products = {hidden: _products(model.products(batch, hidden=hidden), kind) for hidden in set(without)}
 
     def roofline() -> None:
-        for _ in batches:
-            products()
+        for hidden in without:
+            products[hidden]()
 
     with reproducible(threads):
         rates = [[len(pages) / _seconds(work) for work in (steps, roofline)] for _ in range(repeats + 1)][1:]

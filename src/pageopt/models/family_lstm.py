@@ -4,9 +4,13 @@ Shapes:
     B pages   K slots   N candidates   W beams   F families   H width   E size of an embedding
     S families a step looks at: F, and the unknown one where the history is hidden
 
-The LSTM starts from (h_x, 0). At slot s, for every family f, (h^f, c^f) = LSTMCell(emb(f), state); o of a module is h^f
-of its family; the state that goes on is the one of the chosen module's family, or where the history is hidden that of
-an unknown family. In training one fused pass serves all slots; the search takes the step of all families at once.
+The LSTM starts from (h_x, 0). At slot s, for every family f, (h^f, c^f) = LSTMCell(emb(f), state); the state that goes
+on is the one of the chosen module's family, or where the history is hidden that of an unknown family. A module gets
+
+    o = h^f + h_x
+
+of its family f. The second summand is our addition: without it the page reaches a low slot only through the gates of
+all above. In training one fused pass serves all slots; the search takes the step of all families at once.
 """
 
 import torch
@@ -22,16 +26,15 @@ class FamilyLstm(History):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         H, E = config.width, config.embedding
-        self.hidden = config.history == "hidden"
         self.family = nn.Embedding(config.families + 1, E)
         self.lstm = nn.LSTM(E, H, batch_first=True)
         with torch.no_grad():
             # A forget gate that begins open: what was shown at the top still matters at the bottom.
             self.lstm.all_weights[0][3][H : 2 * H] += 1
 
-    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor) -> Tensor:
+    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
         """o `[B, K, H]`; see `History.forward`."""
-        return self._hidden(h_x, family) if self.hidden else self._chosen(h_x, family)
+        return h_x.unsqueeze(1) + (self._hidden(h_x, family) if hidden else self._chosen(h_x, family))
 
     def _chosen(self, h_x: Tensor, family: Tensor) -> Tensor:
         """The state going on with the families of the page itself."""
@@ -51,29 +54,33 @@ class FamilyLstm(History):
     def _cell(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return torch.lstm_cell(x, state, *self.lstm.all_weights[0])
 
-    def steps(self, from_output: Tensor, h_m: Tensor) -> Steps:
+    def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
         """All families a step; see `History.steps`."""
-        return FamilyLstmSteps(self, from_output)
+        return FamilyLstmSteps(self, from_output, hidden)
 
-    def products(self, batch: int, slots: int, modules: int) -> list[Product]:
-        """Inputs of all slots at once, state slot by slot."""
+    def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
+        """Inputs of all slots at once, state slot by slot; where hidden, the unknown family's steps come before."""
         E, H = self.lstm.input_size, self.lstm.hidden_size
+        if hidden:
+            unknown = [(batch, E, 4 * H), (batch, H, 4 * H)] * (slots - 1)
+            return [*unknown, (batch * slots, E, 4 * H), (batch * slots, H, 4 * H)]
         return [(batch * slots, E, 4 * H), *[(batch, H, 4 * H)] * slots]
 
 
 class FamilyLstmSteps(Steps):
     """W_ih · emb(f) of all families is computed when this is made, the step and W_o · o once a family and beam.
 
-    State: h and c `[B, W, H]`; looked at: h and c of every family `[B, W, S, H]`.
+    State: h and c `[B, W, H]`, and the page's part of u, W_o · h_x `[B, 1, H]`; looked at: h and c of every family
+    `[B, W, S, H]`, and the page's part.
     """
 
     gates_of_family: Tensor
     recurrent: Tensor
     output: Tensor
 
-    def __init__(self, history: FamilyLstm, from_output: Tensor):
+    def __init__(self, history: FamilyLstm, from_output: Tensor, hidden: bool):
         super().__init__()
-        self.hidden = history.hidden
+        self.hidden = hidden
         self.families = history.family.num_embeddings - 1
         w_ih, w_hh, b_ih, b_hh = (value.detach() for value in history.lstm.all_weights[0])
         seen = history.family.weight.detach()[: self.families + int(self.hidden)]
@@ -82,25 +89,25 @@ class FamilyLstmSteps(Steps):
         self.register_buffer("output", from_output.detach().T.contiguous())  # W_oᵀ [H, H]
 
     def start(self, h_x: Tensor, offered: Offered) -> State:
-        """(h_x, 0)."""
+        """(h_x, 0), and the page's part."""
         h = h_x.unsqueeze(1)
-        return h, torch.zeros_like(h)
+        return h, torch.zeros_like(h), h @ self.output
 
     def look(self, state: State, offered: Offered, slot: int) -> tuple[Tensor, State]:
         """Each candidate meets the output of its family."""
-        h, c = state
+        h, c, of_page = state
         W = h.shape[1]
         gates = (h @ self.recurrent).unsqueeze(2) + self.gates_of_family
         i, f, u, o = gates.chunk(4, -1)
         c_all = torch.sigmoid(f) * c.unsqueeze(2) + torch.sigmoid(i) * torch.tanh(u)
         h_all = torch.sigmoid(o) * torch.tanh(c_all)  # [B, W, S, H]
-        output = h_all[:, :, : self.families] @ self.output  # W_o · o  [B, W, F, H]
+        output = h_all[:, :, : self.families] @ self.output + of_page.unsqueeze(2)  # W_o · o  [B, W, F, H]
         beam = offered.page * W + torch.arange(W)  # [B, W] rows of [B·W]
         row = beam.unsqueeze(-1) * self.families + offered.family  # [B, W, N] rows of [B·W·F]
-        return rows(output.flatten(0, 2), row), (h_all, c_all)
+        return rows(output.flatten(0, 2), row), (h_all, c_all, of_page)
 
     def go_on(self, looked: State, chosen: Chosen, slot: int) -> State:
         """The state of the chosen family."""
-        h_all, c_all = looked
+        h_all, c_all, of_page = looked
         state = chosen.beam * h_all.shape[2] + (self.families if self.hidden else chosen.family)
-        return rows(h_all.flatten(0, 2), state), rows(c_all.flatten(0, 2), state)
+        return rows(h_all.flatten(0, 2), state), rows(c_all.flatten(0, 2), state), of_page

@@ -62,8 +62,8 @@ class History(nn.Module, ABC):
     """A history with its weights."""
 
     @abstractmethod
-    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor) -> Tensor:
-        """o `[B, K, H]` of every slot of pages that are known.
+    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
+        """o `[B, K, H]` of every slot of pages that are known; where `hidden`, whatever modules stand above.
 
         Args:
             h_x: `[B, H]` of the page encoder.
@@ -73,11 +73,11 @@ class History(nn.Module, ABC):
         """
 
     @abstractmethod
-    def steps(self, from_output: Tensor, h_m: Tensor) -> Steps:
+    def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
         """The same for the search: `from_output` is W_o `[H, H]`, `h_m` `[M, H]` of the module network."""
 
     @abstractmethod
-    def products(self, batch: int, slots: int, modules: int) -> list[Product]:
+    def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
         """The matrix products of `forward` on `batch` pages of `slots` slots among `modules`, for benchmarks."""
 
 

@@ -38,7 +38,6 @@ class ModuleAttention(History):
                 f"train.width = {H} cannot be shared by the transformer's {ATTENTION_HEADS} attention heads. "
                 f"Make it a multiple of {ATTENTION_HEADS}."
             )
-        self.hidden = config.history == "hidden"
         self.of_module = nn.Linear(H, 3 * H)  # query, key, value
         self.of_page = nn.Linear(H, 3 * H)
         self.of_slot = nn.Embedding(K, 3 * H)
@@ -47,14 +46,14 @@ class ModuleAttention(History):
             self.of_slot.weight *= 0.1
             self.slot.weight *= 0.1
 
-    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor) -> Tensor:
+    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
         """o `[B, K, H]`; see `History.forward`."""
         K = module.shape[1]
         page = self.of_page(h_x).unsqueeze(1)  # [B, 1, 3H]
         shown = functional.embedding(module.clamp(min=0), self.of_module(h_m)) + self.of_slot.weight[:K]  # [B, K, 3H]
         H = h_x.shape[1]
         query = shown[..., :H] + page[..., :H]
-        J = 1 if self.hidden else K
+        J = 1 if hidden else K
         above = torch.cat([page[..., H:], shown[:, : J - 1, H:]], 1)  # [B, J, 2H]
         key, value = above.chunk(2, -1)
         causal = torch.ones(K, J, dtype=torch.bool).tril()
@@ -64,15 +63,15 @@ class ModuleAttention(History):
         )  # [B, A, K, d]
         return h_x.unsqueeze(1) + self.slot.weight[:K] + attended.transpose(1, 2).flatten(2)
 
-    def steps(self, from_output: Tensor, h_m: Tensor) -> Steps:
+    def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
         """A cache of keys and values a beam; see `History.steps`."""
-        return ModuleAttentionSteps(self, from_output, h_m)
+        return ModuleAttentionSteps(self, from_output, h_m, hidden)
 
-    def products(self, batch: int, slots: int, modules: int) -> list[Product]:
+    def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
         """Projections, and the products of queries with keys and of weights with values, page by page and head."""
         H = self.slot.embedding_dim
         d = H // ATTENTION_HEADS
-        tokens = 1 if self.hidden else slots
+        tokens = 1 if hidden else slots
         pairs = [(batch * ATTENTION_HEADS * slots, d, tokens), (batch * ATTENTION_HEADS * slots, tokens, d)]
         return [(batch, H, 3 * H), (modules, H, 3 * H), *pairs]
 
@@ -94,9 +93,9 @@ class ModuleAttentionSteps(Steps):
     page_bias: Tensor
     output_of_slot: Tensor
 
-    def __init__(self, history: ModuleAttention, from_output: Tensor, h_m: Tensor):
+    def __init__(self, history: ModuleAttention, from_output: Tensor, h_m: Tensor, hidden: bool):
         super().__init__()
-        self.hidden = history.hidden
+        self.hidden = hidden
         A = ATTENTION_HEADS
         H = from_output.shape[0]
         with torch.no_grad():

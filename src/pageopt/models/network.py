@@ -22,7 +22,7 @@ the search (pageopt.search.graph) takes the same weights step by step.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -151,35 +151,45 @@ class PageNetwork(nn.Module):
         features = self.module_fields(self.module_categorical, self.module_numeric, self.module_tokens, self.words)
         return self.module_layers(torch.cat([self.module_id.weight, features], 1))
 
-    def forward(self, categorical: Tensor, numeric: Tensor, tokens: Tensor, module: Tensor) -> Tensor:
+    def forward(
+        self, categorical: Tensor, numeric: Tensor, tokens: Tensor, module: Tensor, *, hidden: bool = False
+    ) -> Tensor:
         """Logits `[B, K, Q]` of the modules shown, `module` `[B, K]`, each given those above it; -1 is an empty slot.
 
-        K may be smaller than the configured number of slots. Logits of empty slots mean nothing.
+        With `hidden`, and always where the configuration says so, those above stay unseen. K may be smaller than the
+        configured number of slots. Logits of empty slots mean nothing.
         """
+        hidden = hidden or self.config.history == "hidden"
         shown = module.clamp(min=0)
         family = torch.where(module >= 0, self.family_of[shown], self.config.families)  # [B, K]
         given, counted = numeric.tensor_split([self.config.numerics - self.config.counters], 1)
         h_x = self.encode_page(categorical, torch.cat([given, self.drop_counters(counted)], 1), tokens)
         h_m = self.encode_modules()
-        o = self.history(h_x, module, family, h_m)
+        o = self.history(h_x, module, family, h_m, hidden=hidden)
         v, fits = (functional.embedding(shown, part(h_m)) for part in (self.from_module, self.fit_of_module))
         met = self.fit_of_page(h_x).unsqueeze(1)  # [B, 1, Q·E]
-        if self.fit_of_above is not None:
+        if self.fit_of_above is not None and not hidden:
             added = functional.embedding(shown, self.fit_of_above(h_m)) * (module >= 0).unsqueeze(-1)
             met = met + added.cumsum(1) - added  # [B, K, Q·E]: of the modules above each slot
         fit = fit_of(met, fits)
         evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
         return chain(evidence) if self.config.chained else evidence
 
-    def products(self, batch: int) -> list[Product]:
+    def hide_history(self) -> None:
+        """Make this the model of a hidden history, with the weights it has for that."""
+        self.config = replace(self.config, history="hidden")
+        self.fit_of_above = None
+
+    def products(self, batch: int, *, hidden: bool = False) -> list[Product]:
         """The matrix products of `forward` on `batch` full pages, for benchmarks."""
         config = self.config
+        hidden = hidden or config.history == "hidden"
         H, E, K, M, Q = config.width, config.embedding, config.slots, config.modules, len(HEADS)
         shared = [(batch, self.page_fields.size, 2 * H), (batch, 2 * H, H)]  # page encoder
         shared += [(M, self.module_fields.size + E, H), (M, H, H), (M, H, H)]  # module network, W_m
         shared += [(batch * K, H, H), (batch * K, H, Q)]  # W_o, heads
-        shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 + (self.fit_of_above is not None))]  # the fit
-        return shared + self.history.products(batch, K, M)
+        shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 if hidden else 2)]  # the fit
+        return shared + self.history.products(batch, K, M, hidden=hidden)
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json; the same model gives the same bytes."""

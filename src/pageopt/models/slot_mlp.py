@@ -28,18 +28,18 @@ class SlotMlp(History):
         self.first = nn.Linear(H + E, G)
         self.second = nn.Linear(G, H)
 
-    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor) -> Tensor:
+    def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
         """o `[B, K, H]`; see `History.forward`."""
         B, K = module.shape
         slot = self.slot.weight[:K].expand(B, -1, -1)
-        hidden = torch.relu(self.first(torch.cat([h_x.unsqueeze(1).expand(-1, K, -1), slot], 2)))
-        return torch.tanh(self.second(hidden))
+        inner = torch.relu(self.first(torch.cat([h_x.unsqueeze(1).expand(-1, K, -1), slot], 2)))
+        return torch.tanh(self.second(inner))
 
-    def steps(self, from_output: Tensor, h_m: Tensor) -> Steps:
+    def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
         """The outputs of all slots at once; see `History.steps`."""
         return SlotMlpSteps(self, from_output)
 
-    def products(self, batch: int, slots: int, modules: int) -> list[Product]:
+    def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
         """Both layers, a row a slot."""
         return [(batch * slots, layer.in_features, layer.out_features) for layer in (self.first, self.second)]
 

@@ -2,6 +2,10 @@
 
 The model that is validated and kept is the running average over the steps (pageopt.models.averaging).
 
+With train.history = auto it learns, from a share of the steps, to do without the modules above; the validation split
+says which way it predicts better, and so it is kept. Where modules do not act on each other, a history costs quality:
+what it learns is noise, and the search picks the pages that noise makes look good. This is our addition to the paper.
+
 Nothing random is left to order or time: the first weights come from the seed, the order of pages and what dropout drops
 from (seed, epoch). A training killed after any epoch and started again ends with the same weights.
 """
@@ -43,8 +47,10 @@ from pageopt.models.data import PageTensors
 from pageopt.models.heads import HEAD_OF_LOSS
 from pageopt.models.losses import LossWeights, masked_cross_entropy
 from pageopt.models.network import PageNetwork
+from pageopt.models.network_config import HistoryMode
 
 EVALUATION_BATCH = 4096
+_HIDING = 1  # tells the draw of steps without history from that of the order of pages
 # What the result of a training depends on, apart from this module.
 _CODE: tuple[ModuleType, ...] = (
     averaging,
@@ -68,6 +74,8 @@ class Epoch:
     `train` is that of the weights during the pass, `valid` of their average after it. `relative` is the mean over
     losses of the validation loss divided by that of a constant prediction, the number early stop watches: below 1 the
     model knows more than the base rates. It does not move with the learned weights between losses, as a total would.
+    Both are of the better `history`; `otherwise` is the relative loss with the other one, None where one alone was
+    tried.
     """
 
     epoch: int
@@ -75,6 +83,8 @@ class Epoch:
     valid: dict[str, float]
     relative: float
     factors: dict[str, float]
+    history: HistoryMode
+    otherwise: float | None
 
 
 @dataclass
@@ -153,6 +163,8 @@ def train(
                 if path is not None:
                     run.keep(path)
         model.load_state_dict(run.best)
+    if run.record.best.history == "hidden":
+        model.hide_history()
     model.eval()
     return run.record
 
@@ -170,6 +182,7 @@ class _Run:
     ):
         self.model, self.train, self.valid, self.params = model, train, valid, params
         self.slots_shown = train.slots_shown()
+        self.both = params.history == "auto" and model.config.history == "chosen"
         self.record = TrainingRecord(constant=_constant_losses(valid, rates))
         self.between = LossWeights(_constant_losses(train, rates), learned=params.loss_weights == "learned")
         groups: list[dict] = [{"params": [*model.parameters()], "weight_decay": params.weight_decay}]
@@ -187,22 +200,39 @@ class _Run:
             torch.manual_seed(int(np.random.SeedSequence((self.params.seed, epoch)).generate_state(1)[0]))
             mean = self._pass(epoch, order, progress, task) / (len(order) * self.slots_shown)
         names = self.between.names
-        valid = evaluate(self.averaged.model, self.valid)
-        relative = sum(valid[name] / self.record.constant[name] for name in names) / len(names)
-        result = Epoch(epoch, dict(zip(names, mean.tolist(), strict=True)), valid, relative, self.between.factors())
+        ways: tuple[HistoryMode, ...] = ("chosen", "hidden") if self.both else (self.model.config.history,)
+        tried = [(*self._validate(way), way) for way in ways]
+        (relative, valid, way), *others = sorted(tried, key=lambda each: each[0])
+        result = Epoch(
+            epoch=epoch,
+            train=dict(zip(names, mean.tolist(), strict=True)),
+            valid=valid,
+            relative=relative,
+            factors=self.between.factors(),
+            history=way,
+            otherwise=others[0][0] if others else None,
+        )
         self.record.epochs.append(result)
         if self.record.best is result:
             self.best = {name: value.clone() for name, value in self.averaged.model.state_dict().items()}
         progress.update(task, valid=self.record.best.relative)
 
+    def _validate(self, way: HistoryMode) -> tuple[float, dict[str, float]]:
+        """Validation loss of the averaged weights, relative to the constant's and by loss."""
+        valid = evaluate(self.averaged.model, self.valid, hidden=way == "hidden")
+        return sum(valid[name] / self.record.constant[name] for name in valid) / len(valid), valid
+
     def _pass(self, epoch: int, order: Tensor, progress: Progress, task: TaskID) -> Tensor:
         """Train on all pages once, in `order`; the sums of the losses `[L]`."""
         total = torch.zeros(len(self.between.names), dtype=torch.float64)
         self.model.train()
-        for rows in order.split(self.params.batch_size):
+        steps = order.split(self.params.batch_size)
+        share = self.params.history_dropout if self.both else 0.0
+        without = np.random.default_rng((self.params.seed, epoch, _HIDING)).random(len(steps)) < share
+        for rows, hidden in zip(steps, without.tolist(), strict=True):
             batch = self.train.take(rows)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.params.bf16):
-                logits = self.model(*batch.inputs()).float()
+                logits = self.model(*batch.inputs(), hidden=hidden).float()
             sums = _loss_sums(logits, batch)
             loss = self.between(sums / (len(rows) * self.slots_shown))
             if not math.isfinite(loss.item()):
@@ -251,15 +281,15 @@ class _Run:
         self.record.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
 
 
-def evaluate(model: PageNetwork, pages: PageTensors) -> dict[str, float]:
-    """Mean weighted cross-entropy of a shown slot, by loss of the model."""
+def evaluate(model: PageNetwork, pages: PageTensors, *, hidden: bool = False) -> dict[str, float]:
+    """Mean weighted cross-entropy of a shown slot, by loss of the model; see `PageNetwork.forward` for `hidden`."""
     pages = pages.only(model.config.losses)
     total = torch.zeros(len(pages.labels), dtype=torch.float64)
     model.eval()
     with torch.inference_mode():
         for rows in torch.arange(len(pages)).split(EVALUATION_BATCH):
             batch = pages.take(rows)
-            total += _loss_sums(model(*batch.inputs()), batch)
+            total += _loss_sums(model(*batch.inputs(), hidden=hidden), batch)
     count = torch.stack([weight.double().sum() for weight in pages.weights.values()])
     return dict(zip(pages.labels, (total / count).tolist(), strict=True))
 

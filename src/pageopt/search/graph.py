@@ -66,7 +66,8 @@ class PageGraph(nn.Module):
             above = None if model.fit_of_above is None else model.fit_of_above(h_m)
             self.register_buffer("fit_of_above", above)  # [M, Q·E], what a chosen module adds
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
-        self.history = model.history.steps(model.from_output.weight.detach(), h_m)
+        hidden = model.config.history == "hidden"
+        self.history = model.history.steps(model.from_output.weight.detach(), h_m, hidden=hidden)
 
     def forward(
         self, categorical: Tensor, numeric: Tensor, tokens: Tensor, candidates: Tensor, available: Tensor, slots: Tensor

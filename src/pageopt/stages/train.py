@@ -18,8 +18,11 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.models import training
 from pageopt.models.data import PageTensors, page_tensors
 from pageopt.models.network import PageNetwork, history_mode
+from pageopt.models.network_config import HistoryMode
 from pageopt.models.training import TrainingRecord
 from pageopt.workspace import Workspace
+
+_SIGHT: dict[HistoryMode, str] = {"chosen": "seen", "hidden": "hidden"}
 
 
 def run(workspace: Workspace) -> None:
@@ -99,10 +102,16 @@ def _summary(model: PageNetwork, record: TrainingRecord, dropped: Sequence[str],
     best = record.best
     console.print(
         f"Trained {model.config.architecture} on {pages:,} pages, losses {', '.join(model.config.losses)}; "
-        f"history of the page: {model.config.history}."
+        f"the modules above a slot are {_SIGHT[best.history]}."
     )
     if dropped:
         console.print(f"[yellow]Left out {', '.join(dropped)}: the logs hold no such labels.[/yellow]")
+    if best.otherwise is not None:
+        other = _SIGHT["hidden" if best.history == "chosen" else "chosen"]
+        console.print(
+            f"The validation split chose that: {best.relative:.4f} of the constant's loss, "
+            f"{best.otherwise:.4f} where they are {other}."
+        )
     parts = ", ".join(f"{n} {best.valid[n]:.5f} (constant {record.constant[n]:.5f})" for n in best.valid)
     console.print(f"Best epoch {best.epoch} of {len(record.epochs)}, validation loss: {parts}.")
     if best.relative >= 1:
