@@ -158,6 +158,18 @@ def _training(train: dict[str, Any]) -> str | None:
     return charts.lines(series, "Validation loss", "epoch") if series else None
 
 
+def _history(train: dict[str, Any]) -> str | None:
+    """Why the model sees the modules above, or does not, where the validation split had the choice."""
+    best = next((epoch for epoch in train.get("epochs", []) if epoch["epoch"] == train.get("best_epoch")), {})
+    if best.get("otherwise") is None:
+        return None
+    seen, hidden = ("seen", "hidden") if best["history"] == "chosen" else ("hidden", "seen")
+    return (
+        f"The modules above a slot are {seen}, as the validation split chose: "
+        f"{best['relative']:.4f} of the base rate's loss, {best['otherwise']:.4f} where they are {hidden}."
+    )
+
+
 def _calibration(evaluation: dict[str, Any]) -> dict[str, str]:
     """Observed rate by predicted probability, a plot a model and reward, beside the line where they agree."""
     plots = {}
@@ -209,7 +221,7 @@ def write(
         loader=PackageLoader("pageopt.release"), undefined=StrictUndefined, autoescape=True, trim_blocks=True
     )
     environment.filters |= {"number": _number, "size": _size}
-    evaluation = _read(workspace.reports / "evaluation.json")
+    evaluation, train = (_read(workspace.reports / name) for name in ("evaluation.json", "train.json"))
     content = release.as_json()
     page = environment.get_template("release.html.j2").render(
         release=content,
@@ -217,7 +229,8 @@ def write(
         truth=any("true_ctr" in metrics for metrics in evaluation.get("models", {}).values()),
         confidence=f"{confidence:.0%}",
         differences=_differences(evaluation),
-        training=_training(_read(workspace.reports / "train.json")),
+        training=_training(train),
+        history=_history(train),
         calibration=_calibration(evaluation),
         slot_bias=_slot_bias(_read(workspace.prepared / "slot_bias.json")),
         exposure=_exposure(exposure),
