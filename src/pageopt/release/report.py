@@ -160,7 +160,8 @@ def _training(train: dict[str, Any]) -> str | None:
 
 def _history(train: dict[str, Any]) -> str | None:
     """Why the model sees the modules above, or does not, where the validation split had the choice."""
-    best = next((epoch for epoch in train.get("epochs", []) if epoch["epoch"] == train.get("best_epoch")), {})
+    epochs: dict[int, dict[str, Any]] = {epoch["epoch"]: epoch for epoch in train.get("epochs", [])}
+    best = epochs.get(train.get("best_epoch", 0), {})
     if best.get("otherwise") is None:
         return None
     seen, hidden = ("seen", "hidden") if best["history"] == "chosen" else ("hidden", "seen")
