@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 
 from pageopt.config import TrainParams
 from pageopt.errors import ConfigError
-from pageopt.experiments import rankers
-from pageopt.experiments.catalog import file_of, model, models
+from pageopt.experiments import rankers, summary
+from pageopt.experiments.catalog import file_of, model, models, planned
 from pageopt.experiments.exploration import POLICIES
 from pageopt.experiments.tables import plan
 from pageopt.experiments.world import VARIANTS
@@ -39,12 +39,21 @@ def test_every_cell_has_a_model_and_every_model_a_cell():
     assert all((variant, "static") in cells() for variant in VARIANTS)  # the oracle's uplift is over it
 
 
+def test_the_report_takes_the_cells_that_dvc_makes(tmp_path):
+    assert planned(ROOT) == cells()
+    results = summary.Results(tmp_path, seeds=(1,), confidence=0.95)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("worlds", "cells"))
+    for variant, name in (("effects", "mlp"), ("plain", "random")):  # the second was planned once, in another plan
+        folder = tmp_path / "experiments" / "cells" / f"{variant}-{name}-1"
+        folder.mkdir(parents=True)
+        (folder / "cell.json").write_text(f'{{"name": "{name}"}}')
+    assert results.cells() == [{"name": "mlp"}]
+
+
 def test_whatever_is_compared_has_its_cell():
-    planned = plan(ROOT)
-    sides = [
-        (row.variant, side) for table in planned.tables for row in table.rows for side in (row, table.baseline(row))
-    ]
-    for asked in planned.questions:
+    whole = plan(ROOT)
+    sides = [(row.variant, side) for table in whole.tables for row in table.rows for side in (row, table.baseline(row))]
+    for asked in whole.questions:
         sides += [(asked.variant, side) for side in (asked.share, asked.against) if side]
         if asked.model:
             assert (asked.variant, asked.model) in cells()

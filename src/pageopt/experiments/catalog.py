@@ -1,5 +1,6 @@
-"""The models of the experiments: experiments/models.yaml, by the names of their cells."""
+"""The models of the experiments by the names of their cells, and in which variants of the shop they run."""
 
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,18 @@ def models(root: Path) -> dict[str, Model]:
         except ValidationError as error:
             what = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
             raise ConfigError(f"Model {name!r} of {file} cannot be used: {what}") from None
+    return found
+
+
+def planned(root: Path) -> set[tuple[str, str]]:
+    """Variant and model of every cell that experiments/dvc.yaml makes; a cell may lie there that it made once."""
+    stages = YAML(typ="safe").load((root / "experiments" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    found: set[tuple[str, str]] = set()
+    for stage in stages.values():
+        what, *of = stage["cmd"].split()[2:]
+        if what == "cell":
+            (variant, name, _), matrix = of, stage["matrix"]
+            found |= set(product(matrix.get("variant", [variant]), matrix.get("model", [name])))
     return found
 
 

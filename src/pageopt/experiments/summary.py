@@ -50,14 +50,14 @@ class Results:
         return self._cells[key]
 
     def cells(self) -> list[dict[str, Any]]:
-        """Every cell of the seeds that was run, by variant and model."""
-        names = [*catalog.models(self.root)]
+        """Every cell of the plan and the seeds that was run, by variant and model."""
+        names, planned = [*catalog.models(self.root)], catalog.planned(self.root)
         return [
             self.cell(variant, name, seed)
             for variant in VARIANTS
             for name in names
             for seed in self.seeds
-            if (cell.folder_of(self.root, variant, name, seed) / cell.FILE).is_file()
+            if (variant, name) in planned and (cell.folder_of(self.root, variant, name, seed) / cell.FILE).is_file()
         ]
 
     def visits(self, variant: str, side: Side, seed: int) -> Visits:
