@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.models.network import load_network
+from pageopt.models.training import Epoch
 from pageopt.stages import train
 from pageopt.workspace import Workspace
 
@@ -183,3 +185,13 @@ def test_killed_stage_starts_again_and_gives_the_same_bytes(make_workspace):
     assert start().wait() == 0
     for file in ("models/network/model.safetensors", "reports/train.json", "reports/plots/training.csv"):
         assert (killed.root / file).read_bytes() == (whole.root / file).read_bytes()
+
+
+@pytest.mark.parametrize(("way", "told", "other"), [("chosen", "seen", "hidden"), ("hidden", "hidden", "seen")])
+def test_says_why_the_modules_above_are_seen_or_hidden(way, told, other):
+    best = Epoch(2, {}, {}, relative=0.79, factors={}, history=way, otherwise=0.81)
+    assert train._choice(best) == (
+        f"The modules above a slot are {told}, as the validation split chose: "
+        f"0.7900 of the base rate's loss, 0.8100 where they are {other}."
+    )
+    assert train._choice(replace(best, otherwise=None)) is None

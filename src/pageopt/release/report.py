@@ -158,19 +158,6 @@ def _training(train: dict[str, Any]) -> str | None:
     return charts.lines(series, "Validation loss", "epoch") if series else None
 
 
-def _history(train: dict[str, Any]) -> str | None:
-    """Why the model sees the modules above, or does not, where the validation split had the choice."""
-    epochs: dict[int, dict[str, Any]] = {epoch["epoch"]: epoch for epoch in train.get("epochs", [])}
-    best = epochs.get(train.get("best_epoch", 0), {})
-    if best.get("otherwise") is None:
-        return None
-    seen, hidden = ("seen", "hidden") if best["history"] == "chosen" else ("hidden", "seen")
-    return (
-        f"The modules above a slot are {seen}, as the validation split chose: "
-        f"{best['relative']:.4f} of the base rate's loss, {best['otherwise']:.4f} where they are {hidden}."
-    )
-
-
 def _calibration(evaluation: dict[str, Any]) -> dict[str, str]:
     """Observed rate by predicted probability, a plot a model and reward, beside the line where they agree."""
     plots = {}
@@ -231,7 +218,7 @@ def write(
         confidence=f"{confidence:.0%}",
         differences=_differences(evaluation),
         training=_training(train),
-        history=_history(train),
+        history=train.get("history_choice"),
         calibration=_calibration(evaluation),
         slot_bias=_slot_bias(_read(workspace.prepared / "slot_bias.json")),
         exposure=_exposure(exposure),

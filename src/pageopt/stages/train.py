@@ -18,11 +18,8 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.models import training
 from pageopt.models.data import PageTensors, page_tensors
 from pageopt.models.network import PageNetwork, history_mode
-from pageopt.models.network_config import HistoryMode
-from pageopt.models.training import TrainingRecord
+from pageopt.models.training import Epoch, TrainingRecord
 from pageopt.workspace import Workspace
-
-_SIGHT: dict[HistoryMode, str] = {"chosen": "seen", "hidden": "hidden"}
 
 
 def run(workspace: Workspace) -> None:
@@ -77,6 +74,7 @@ def _report(
         "pages": pages,
         "architecture": model.config.architecture,
         "history": model.config.history,
+        "history_choice": _choice(record.best),
         "losses": model.config.losses,
         "dropped_losses": dropped,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -97,21 +95,28 @@ def _report(
             writer.writerow([epoch.epoch, epoch.relative, *pairs])
 
 
+def _choice(best: Epoch) -> str | None:
+    """Why the model sees the modules above, or does not, where the validation split had the choice."""
+    if best.otherwise is None:
+        return None
+    seen, hidden = ("seen", "hidden") if best.history == "chosen" else ("hidden", "seen")
+    return (
+        f"The modules above a slot are {seen}, as the validation split chose: "
+        f"{best.relative:.4f} of the base rate's loss, {best.otherwise:.4f} where they are {hidden}."
+    )
+
+
 def _summary(model: PageNetwork, record: TrainingRecord, dropped: Sequence[str], pages: int) -> None:
     console = Console()
     best = record.best
     console.print(
         f"Trained {model.config.architecture} on {pages:,} pages, losses {', '.join(model.config.losses)}; "
-        f"the modules above a slot are {_SIGHT[best.history]}."
+        f"history of the page: {model.config.history}."
     )
     if dropped:
         console.print(f"[yellow]Left out {', '.join(dropped)}: the logs hold no such labels.[/yellow]")
-    if best.otherwise is not None:
-        other = _SIGHT["hidden" if best.history == "chosen" else "chosen"]
-        console.print(
-            f"The validation split chose that: {best.relative:.4f} of the constant's loss, "
-            f"{best.otherwise:.4f} where they are {other}."
-        )
+    if choice := _choice(best):
+        console.print(choice)
     parts = ", ".join(f"{n} {best.valid[n]:.5f} (constant {record.constant[n]:.5f})" for n in best.valid)
     console.print(f"Best epoch {best.epoch} of {len(record.epochs)}, validation loss: {parts}.")
     if best.relative >= 1:
