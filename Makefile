@@ -62,7 +62,7 @@ test: $(READY)
 	pytest --numprocesses auto --dist loadfile
 
 bench: $(READY)
-	@python -m pageopt.bench $(if $(filter paper,$(PRESET)),--long)
+	@python -m pageopt.studies.bench $(if $(filter paper,$(PRESET)),--long)
 
 coverage: $(READY)
 	@OMP_NUM_THREADS=1 pageopt coverage

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import ExperimentsParams, check_all, load
-from pageopt.experiments import runner
+from pageopt.studies.experiments import runner
 from pageopt.workspace import Workspace
 
 WORLDS = ("world", "exploration")
@@ -52,7 +52,7 @@ def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(workspace: Workspace, seconds: float | None) -> dict:
     """Write the reports."""
-    from pageopt.experiments.summary import write  # SciPy, pandas: not needed while cells run
+    from pageopt.studies.experiments.summary import write  # SciPy, pandas: not needed while cells run
 
     return write(workspace, seconds)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from flows import summary
 from pageopt.errors import PageoptError
-from pageopt.release import repro
-from pageopt.release.run_lock import run_lock
+from pageopt.workflow import repro
+from pageopt.workflow.run_lock import run_lock
 from pageopt.workspace import Workspace
 
 

@@ -27,15 +27,16 @@ from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
 from pageopt.errors import ReleaseError
-from pageopt.release import bento, report, repro
-from pageopt.release.fingerprint import commit, data_versions, fingerprint
+from pageopt.release import bento, report
+from pageopt.release.gates.verdict import Verdict, passed, reason
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
 from pageopt.release.report import Release, Step
-from pageopt.release.verdict import Verdict, passed, reason
+from pageopt.workflow import repro
+from pageopt.workflow.fingerprint import commit, data_versions, fingerprint
 from pageopt.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pageopt.release.judging import Judge
+    from pageopt.release.gates.judging import Judge
 
 T = TypeVar("T")
 
@@ -162,7 +163,9 @@ def _stages(run: Run) -> None:
 
 
 def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
-    from pageopt.release.judging import Judge  # PyTorch and XGBoost: seconds that a run without news need not wait
+    from pageopt.release.gates.judging import (
+        Judge,  # PyTorch and XGBoost: seconds that a run without news need not wait
+    )
 
     workspace, registry = run.workspace, run.registry
     registry.describe(candidate.run_id, _origin(workspace, champion), _params(workspace))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pageopt.errors import Rejected
-from pageopt.release.verdict import Verdict
+from pageopt.release.gates.verdict import Verdict
 from pageopt.workspace import Workspace
 
 # Outside a terminal Rich would cut lines at 80 columns.

@@ -22,10 +22,10 @@ from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import ReleaseParams, TuneParams, check_all, load
 from pageopt.errors import PageoptError
-from pageopt.release import repro
-from pageopt.tuning.search import Search
-from pageopt.tuning.space import draw
-from pageopt.tuning.tracking import Tracking, Trial
+from pageopt.studies.tuning.search import Search
+from pageopt.studies.tuning.space import draw
+from pageopt.studies.tuning.tracking import Tracking, Trial
+from pageopt.workflow import repro
 from pageopt.workspace import Workspace
 
 

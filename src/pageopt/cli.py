@@ -73,8 +73,8 @@ def coverage(
     processes: Annotated[int, typer.Option(help="processes that judge them")] = 2,
 ) -> None:
     """Hold the off-policy estimators against the truth on many simulated logs: reports/coverage.json and .html."""
-    from pageopt.coverage.command import coverage as study
-    from pageopt.coverage.settings import Settings
+    from pageopt.studies.coverage.command import coverage as study
+    from pageopt.studies.coverage.settings import Settings
 
     study(Workspace.find(), Settings(logs=logs, pages=pages), processes)
 
@@ -88,7 +88,7 @@ Seed = Annotated[int, typer.Argument(help="of the shop, its log and the training
 @_experiment.command()
 def world(variant: Variant, seed: Seed) -> None:
     """Simulate a shop and its log, make it ready and fit the reward model: experiments/worlds."""
-    from pageopt.experiments.world import build
+    from pageopt.studies.experiments.world import build
 
     build(Workspace.find(), variant, seed)
 
@@ -98,7 +98,7 @@ def cell(
     variant: Variant, model: Annotated[str, typer.Argument(help="a name of experiments/models.yaml")], seed: Seed
 ) -> None:
     """Train one model in one world and judge its pages: experiments/cells."""
-    from pageopt.experiments.cell import run
+    from pageopt.studies.experiments.cell import run
 
     run(Workspace.find(), variant, model, seed)
 
@@ -106,7 +106,7 @@ def cell(
 @_experiment.command()
 def exploration(seed: Seed) -> None:
     """Run every exploration policy in the shop of a seed: experiments/exploration."""
-    from pageopt.experiments.exploration import run
+    from pageopt.studies.experiments.exploration import run
 
     run(Workspace.find(), seed)
 

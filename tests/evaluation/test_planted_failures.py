@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pageopt.coverage.settings import Settings
-from pageopt.coverage.world import MOST_CLICKED, World
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.evaluation.reward_check import check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import diagnose, match_weights
+from pageopt.studies.coverage.settings import Settings
+from pageopt.studies.coverage.world import MOST_CLICKED, World
 
 SETTINGS = Settings()
 PARAMS = SETTINGS.evaluate.model_copy(update={"bootstrap": 100, "max_weight": 200.0})

@@ -6,7 +6,7 @@ import pytest
 from pageopt.config import RewardModelParams, RewardNetworkParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.reward_model import RewardModel, page_units
-from pageopt.models.tabular import TabularFeatures
+from pageopt.models.common.tabular import TabularFeatures
 
 PARAMS = RewardModelParams(folds=3, rounds=15, depth=3, learning_rate=0.3)
 

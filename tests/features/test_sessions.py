@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pageopt.errors import ConfigError
 from pageopt.features.sessions import attribute
-from pageopt.features.time import microseconds
+from pageopt.tables.time import microseconds
 
 MINUTE = 60_000_000
 T0 = 1_700_000_000_000_000

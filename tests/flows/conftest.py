@@ -15,7 +15,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from pageopt.release.run_lock import RUN_ID
+from pageopt.workflow.run_lock import RUN_ID
 
 REPOSITORY = Path(__file__).parents[2]
 CODE = ("src", "flows", "presets", "data/inbox", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")

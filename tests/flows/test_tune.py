@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pageopt.config import TuneParams, load
-from pageopt.tuning.space import draw
+from pageopt.studies.tuning.space import draw
 
 pytestmark = [pytest.mark.flow, pytest.mark.filterwarnings("ignore")]
 REPOSITORY = Path(__file__).parents[2]

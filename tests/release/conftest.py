@@ -25,8 +25,8 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
     from pageopt.features.fields import Field
-    from pageopt.features.snapshot import UserRow, write_snapshot
-    from pageopt.models.network import PageNetwork
+    from pageopt.features.store.snapshot import UserRow, write_snapshot
+    from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
 
     workspace = Workspace(root)

@@ -7,9 +7,9 @@ import pytest
 
 import pageopt
 from pageopt.errors import ReleaseError
-from pageopt.release import bento, smoke
-from pageopt.release.gates import latency
-from pageopt.release.judging import Judge
+from pageopt.release import bento
+from pageopt.release.gates import latency, smoke
+from pageopt.release.gates.judging import Judge
 from pageopt.release.registry import Version
 from pageopt.workspace import Workspace
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pageopt.bench import inputs
-from pageopt.bench.inputs import Size
 from pageopt.errors import ExportError
 from pageopt.release.export import TRACED_CANDIDATES, compare, digest, page_onnx, random_inputs, static_order
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
+from pageopt.studies.bench import inputs
+from pageopt.studies.bench.inputs import Size
 
 SIZE = Size(modules=20, families=4, slots=3, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pageopt.release import charts, report
-from pageopt.release.fingerprint import Commit, DataVersion
+from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.release.report import Exposure, Release, Step
-from pageopt.release.verdict import Check, Verdict
+from pageopt.workflow.fingerprint import Commit, DataVersion
 from pageopt.workspace import Workspace
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pageopt.bench import inputs
-from pageopt.bench.inputs import Size
 from pageopt.errors import ConfigError
-from pageopt.models.heads import HEADS
+from pageopt.models.item.heads import HEADS
 from pageopt.search.beam import allowed, beam_search
 from pageopt.search.graph import PageGraph, decide
+from pageopt.studies.bench import inputs
+from pageopt.studies.bench.inputs import Size
 
 SIZE = Size(modules=30, families=4, slots=4, width=8, embedding=4, cardinalities=(3, 6), numerics=2, vocabulary=50)
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from pageopt.engine.requests import MAX_PAGE_BYTES
 from pageopt.serving import app as app_module
 from pageopt.serving.app import PageApp
 from pageopt.serving.events import MAX_EVENTS_BYTES
-from pageopt.serving.requests import MAX_PAGE_BYTES
 
 Bodies = Callable[..., dict[str, Any]]
 Post = Callable[[str, Any], Any]

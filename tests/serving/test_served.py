@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from pageopt.engine.decide import Answer, Decider
+from pageopt.engine.requests import Page, parse_page
 from pageopt.serving.app import create_app
-from pageopt.serving.decide import Answer, Decider
 from pageopt.serving.events import EventStore
-from pageopt.serving.requests import Page, parse_page
 from pageopt.serving.served import ServedLog
 
 

@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 import pageopt
-from pageopt.serving.decide import Decider
-from pageopt.serving.engine import PageEngine
-from pageopt.serving.load import drive
-from pageopt.serving.requests import MAX_PAGE_BYTES, parse_page
+from pageopt.engine.decide import Decider
+from pageopt.engine.page_engine import PageEngine
+from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page
+from pageopt.release.gates.load import drive
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(pageopt.__file__).parent

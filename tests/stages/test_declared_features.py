@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pageopt.serving.engine import PageEngine
+from pageopt.engine.page_engine import PageEngine
 from pageopt.stages import check, collect, export, prepare, train
 from pageopt.workspace import Workspace
 

@@ -19,7 +19,7 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.pages import load_pages
-from pageopt.models.network import PageNetwork, history_mode
+from pageopt.models.item.network import PageNetwork, history_mode
 from pageopt.policies.static import static_pages
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected

@@ -11,16 +11,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from pageopt.config import TrainParams, load
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ConfigError, ExportError
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
-from pageopt.features.snapshot import write_snapshot
-from pageopt.models.network import PageNetwork, history_mode, load_network
-from pageopt.models.training import seeded
+from pageopt.features.store.snapshot import write_snapshot
+from pageopt.models.common.training import seeded
+from pageopt.models.item.network import PageNetwork, history_mode, load_network
 from pageopt.release.export import first_load
 from pageopt.search.graph import PageGraph, decide
-from pageopt.serving.engine import PageEngine
 from pageopt.stages import export
 from pageopt.workspace import Workspace
 

@@ -11,7 +11,7 @@ from pageopt.errors import ContractError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.slot_bias import SlotBias
-from pageopt.features.snapshot import UserSnapshot
+from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.stages import check, collect, prepare
 from pageopt.workspace import Workspace
 

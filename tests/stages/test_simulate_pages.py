@@ -10,7 +10,7 @@ import pytest
 from pageopt.features.counters import CounterLayout, UserState
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
-from pageopt.features.snapshot import UserRow, UserSnapshot, write_snapshot
+from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
 from pageopt.stages import simulate_pages
 from pageopt.workspace import Workspace
 

@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
-from pageopt.models.network import load_network
-from pageopt.models.training import Epoch
+from pageopt.models.common.training import Epoch
+from pageopt.models.item.network import load_network
 from pageopt.stages import train
 from pageopt.workspace import Workspace
 

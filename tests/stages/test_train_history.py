@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
-from pageopt.models.network import load_network
+from pageopt.models.item.network import load_network
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
 from pageopt.stages import check, collect, prepare, train

@@ -25,7 +25,7 @@ from pageopt.evaluation.above_features import AboveFeatures
 from pageopt.evaluation.reward_network import Network
 from pageopt.evaluation.reward_trees import Trees
 from pageopt.features.encoder import EncodedPages, Encoder
-from pageopt.models.tabular import TabularFeatures
+from pageopt.models.common.tabular import TabularFeatures
 
 REWARDS = ("click", "purchase")
 _KINDS: dict[str, type[Trees] | type[Network]] = {"xgboost": Trees, "mlp": Network}

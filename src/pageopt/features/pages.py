@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pageopt.errors import ContractError
 from pageopt.features.encoder import EncodedPages, Encoder
-from pageopt.features.parquet_columns import ParquetColumns, parts, to_numpy
+from pageopt.tables.parquet import ParquetColumns, parts, to_numpy
 
 _BATCH = 65_536
 

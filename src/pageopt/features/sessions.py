@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 
 from pageopt.errors import ConfigError
-from pageopt.features.time import microseconds
+from pageopt.tables.time import microseconds
 
 MINUTE = 60_000_000  # microseconds
 

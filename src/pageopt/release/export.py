@@ -21,15 +21,15 @@ from torch import Tensor
 
 from pageopt.config import SearchParams
 from pageopt.errors import ExportError
-from pageopt.models.heads import HEADS
-from pageopt.models.network import PageNetwork
-from pageopt.models.network_config import NetworkConfig
+from pageopt.models.item.heads import HEADS
+from pageopt.models.item.network import PageNetwork
+from pageopt.models.item.network_config import NetworkConfig
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 
 # The sizes that the exporter sees; the trial after it uses others.
 TRACED_PAGES, TRACED_CANDIDATES = 3, 7
 _FIRST_LOAD = (
-    "import sys, pathlib; from pageopt.serving.engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
+    "import sys, pathlib; from pageopt.engine.page_engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
 )
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from pageopt.release import charts
-from pageopt.release.fingerprint import Commit, DataVersion, as_json
-from pageopt.release.verdict import Verdict
+from pageopt.release.gates.verdict import Verdict
+from pageopt.workflow.fingerprint import Commit, DataVersion, as_json
 from pageopt.workspace import Workspace
 
 _MEASURES = {"ctr_dr": "Clicks: modules clicked per page", "ptr_dr": "Purchases: modules bought from per page"}

@@ -9,7 +9,7 @@ Shapes:
 
 What repeats is computed once: what depends on the module alone when the graph is made, what a module meets in the fit
 once a page and added to with each module chosen, and of the history as much as its architecture allows
-(pageopt.models.history.Steps). A beam is scored by
+(pageopt.models.item.above.Steps). A beam is scored by
 g = −Σ log(1 − P) = Σ softplus(logit), which ranks pages as φ = 1 − e^(−g) does and does not lose the digits of small
 probabilities.
 """
@@ -24,9 +24,9 @@ from torch.nn import functional
 
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.heads import HEADS, chain
-from pageopt.models.history import Chosen, Offered, rows
-from pageopt.models.network import PageNetwork
+from pageopt.models.item.above import Chosen, Offered, rows
+from pageopt.models.item.heads import HEADS, chain
+from pageopt.models.item.network import PageNetwork
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")

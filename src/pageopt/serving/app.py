@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
+from pageopt.engine.decide import Decider, Engine
+from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page, refusal
 from pageopt.errors import RequestError, StoreError
 from pageopt.serving import metrics
-from pageopt.serving.decide import Decider, Engine
 from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, parse_events
-from pageopt.serving.requests import MAX_PAGE_BYTES, parse_page, refusal
 from pageopt.serving.served import ServedLog
 
 Message = MutableMapping[str, Any]

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pageopt.engine.requests import Id, Price, Text, refuse, shorten
 from pageopt.errors import RequestError, StoreError
-from pageopt.serving.requests import Id, Price, Text, refuse, shorten
 
 MAX_EVENTS = 1000
 MAX_EVENTS_BYTES = 1024 * 1024

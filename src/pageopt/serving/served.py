@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from pageopt.engine.decide import Answer
+from pageopt.engine.requests import Page
 from pageopt.serving import metrics
-from pageopt.serving.decide import Answer
-from pageopt.serving.requests import Page
 
 CAPACITY = 10_000
 _BATCH = 500

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import bentoml
 
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ConfigError, PageoptError
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
-from pageopt.serving.engine import PageEngine
 from pageopt.serving.events import EventStore
 from pageopt.serving.served import ServedLog
 from pageopt.serving.version import model_version

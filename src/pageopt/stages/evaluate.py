@@ -38,9 +38,9 @@ from pageopt.evaluation.snapshots import logged_as, read_snapshots
 from pageopt.evaluation.weights import diagnose
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
-from pageopt.models.heads import HEADS
-from pageopt.models.network import PageNetwork, load_network
-from pageopt.models.shown import shown_chances
+from pageopt.models.item.heads import HEADS
+from pageopt.models.item.network import PageNetwork, load_network
+from pageopt.models.item.shown import shown_chances
 from pageopt.policies.static import static_pages
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth

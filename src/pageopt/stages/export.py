@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from pageopt.config import ExportParams, SearchParams, load
-from pageopt.models.network import load_network
+from pageopt.models.item.network import load_network
 from pageopt.release.export import compare, first_load, write_bundle
 from pageopt.workspace import Workspace
 

@@ -7,9 +7,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pageopt import config
 from pageopt.config import FeatureParams, PrepareParams
-from pageopt.features.database import database
-from pageopt.features.preparation import Preparation
-from pageopt.features.split import SPLITS
+from pageopt.features.batch.preparation import Preparation
+from pageopt.features.batch.split import SPLITS
+from pageopt.tables.database import database
 from pageopt.workspace import Workspace
 
 

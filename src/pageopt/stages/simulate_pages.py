@@ -17,8 +17,8 @@ from pageopt import config
 from pageopt.config import SimulatePagesParams
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field, FieldSource
-from pageopt.features.parquet_columns import parts
-from pageopt.features.snapshot import UserSnapshot
+from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.tables.parquet import parts
 from pageopt.workspace import Workspace
 
 UNSEEN = "never seen before"

@@ -15,10 +15,10 @@ from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models import training
-from pageopt.models.data import PageTensors, page_tensors
-from pageopt.models.network import PageNetwork, history_mode
-from pageopt.models.training import Epoch, TrainingRecord
+from pageopt.models.common import training
+from pageopt.models.common.training import Epoch, TrainingRecord
+from pageopt.models.item.data import PageTensors, page_tensors
+from pageopt.models.item.network import PageNetwork, history_mode
 from pageopt.workspace import Workspace
 
 

@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import NotComparableError
 from pageopt.release.gates.champion import Champion
-from pageopt.release.simulated import SimulatedPages
-from pageopt.serving.engine import PageEngine
+from pageopt.release.gates.simulated import SimulatedPages
 
 MODULES = tuple(f"m{number}" for number in range(9))
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from pageopt.config import LatencyGate
 from pageopt.release.gates.latency import Times, judge, judge_http, largest
-from pageopt.serving.load import LoadResult
+from pageopt.release.gates.load import LoadResult
 
 LIMITS = LatencyGate(p99_ms=20, http_p99_ms=150, ratio_to_champion=1.5, calls=10, http_seconds=5, http_concurrency=4)
 

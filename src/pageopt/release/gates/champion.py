@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pageopt.engine.page_engine import Decision, PageEngine
 from pageopt.errors import NotComparableError, PageoptError
-from pageopt.serving.engine import Decision, PageEngine
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pageopt.config import DataGate
-from pageopt.release.verdict import Check, Verdict
+from pageopt.release.gates.verdict import Check, Verdict
 
 
 def judge(

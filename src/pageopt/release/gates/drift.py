@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import DriftGate
-from pageopt.release import drift
-from pageopt.release.verdict import Check, Verdict
-from pageopt.serving.engine import Decision
+from pageopt.engine.page_engine import Decision
+from pageopt.evaluation import distances as drift
+from pageopt.release.gates.verdict import Check, Verdict
 
 SCORES = (("click", 0), ("purchase", 2))
 

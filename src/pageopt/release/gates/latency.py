@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import LatencyGate
+from pageopt.engine.page_engine import PageEngine
 from pageopt.release.gates.champion import Champion
-from pageopt.release.verdict import Check, Verdict
-from pageopt.serving.engine import PageEngine
-from pageopt.serving.load import LoadResult, drive
+from pageopt.release.gates.load import LoadResult, drive
+from pageopt.release.gates.verdict import Check, Verdict
 
 ROUNDS = 3
 

@@ -14,7 +14,7 @@ from pageopt.config import EvaluateParams
 from pageopt.evaluation.compare import PolicyValue, Terms, compare
 from pageopt.evaluation.estimate import Estimate, UserBootstrap
 from pageopt.evaluation.power import ENOUGH_EVENTS, SHOWN_LIFT, pages_needed, planned_variance, variance_by_unit
-from pageopt.release.verdict import Check, Verdict
+from pageopt.release.gates.verdict import Check, Verdict
 
 
 @dataclass(frozen=True)

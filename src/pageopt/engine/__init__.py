@@ -1,0 +1,1 @@
+"""A bundle decides a page: no HTTP, no PyTorch."""

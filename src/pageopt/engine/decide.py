@@ -1,0 +1,144 @@
+"""From a parsed request to an answer: what is missing, unknown or broken gets its documented answer here.
+
+- unknown user: all counters 0; unknown item, category or platform: the encoder's index for the unknown; missing title
+  or price: missing, as in training
+- modules that the model does not know are left out, and the answer is `degraded`; repeated ones count once
+- no candidates: an empty page with score 0; fewer than slots: a shorter page; field left out: all modules of the model
+- the model fails, or gives numbers that are not finite: the static page, `degraded`, policy `static`, no probabilities
+"""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.engine.requests import Limits, Page
+from pageopt.policies.static import static_page
+
+_log = logging.getLogger(__name__)
+
+
+class Users(Protocol):
+    """Features of users by id."""
+
+    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
+        """Counters and declared columns of a user; those of a new user where the id is unknown."""
+        ...
+
+
+class Decided(Protocol):
+    """One decided page: [1, K], [1, K, 3] and [1]; see `pageopt.engine.page_engine.Decision`."""
+
+    modules: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """What is needed of a loaded model; see `pageopt.engine.page_engine.PageEngine`."""
+
+    slots: int
+    max_candidates: int
+    policy: str
+    module_ids: tuple[str, ...]
+    module_index: dict[str, int]
+    module_family: NDArray[np.int64]
+    families: tuple[str, ...]
+    static_page: tuple[int, ...]
+    features: dict[str, str]
+    users: Users
+
+    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Any:
+        """Decide one page."""
+        ...
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One slot of the answer. Probabilities are null where the static page stood in for the model."""
+
+    slot: int
+    module_id: str
+    family: str
+    p_click: float | None
+    p_intent: float | None
+    p_purchase: float | None
+    propensity: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The body of the answer of /rank_page; `page_score` is null where the static page stood in for the model."""
+
+    page_id: str
+    modules: list[Shown]
+    page_score: float | None
+    policy: str
+    model_version: str
+    degraded: bool
+
+
+STATIC = "static"
+
+
+class Decider:
+    """Answers pages with one model."""
+
+    def __init__(self, engine: Engine, version: str) -> None:
+        self._engine = engine
+        self._version = version
+        self._everything = list(range(len(engine.module_ids)))
+        self._names = [engine.families[family] for family in engine.module_family.tolist()]
+        self.limits = Limits(engine.slots, engine.max_candidates, engine.features)
+
+    def answer(self, page: Page) -> tuple[Answer, str | None]:
+        """The answer, and why it is degraded: "unknown_modules", "model_failed", or None where it is not."""
+        page_id = page.page_id or uuid.uuid4().hex
+        candidates, unknown = self._resolve(page.candidates)
+        reason = "unknown_modules" if unknown else None
+        if not candidates:
+            return Answer(page_id, [], 0.0, self._engine.policy, self._version, unknown), reason
+        slots = page.slots or self._engine.slots
+        try:
+            modules, score = self._rank(page, candidates, slots)
+        except Exception:  # whatever it is, a visitor must get a page
+            _log.exception("The model could not decide page %s; the static page stands in", page_id)
+            static = static_page(self._engine.static_page, candidates, self._engine.module_family, slots)
+            modules = [self._shown(slot, module, None) for slot, module in enumerate(static, start=1)]
+            return Answer(page_id, modules, None, STATIC, self._version, True), "model_failed"
+        return Answer(page_id, modules, score, self._engine.policy, self._version, unknown), reason
+
+    def _resolve(self, module_ids: list[str] | None) -> tuple[list[int], bool]:
+        """Module indices without repetition, and whether unknown modules were left out."""
+        if module_ids is None:
+            return self._everything, False
+        index = self._engine.module_index
+        known = dict.fromkeys(index[module_id] for module_id in module_ids if module_id in index)
+        return list(known), not all(module_id in index for module_id in module_ids)
+
+    def _rank(self, page: Page, candidates: list[int], slots: int) -> tuple[list[Shown], float]:
+        hero = page.hero_item
+        fields = self._engine.users.features(page.user_id, hero.category)
+        # What the request says about the user is newer than the snapshot.
+        fields.update(page.features or {})
+        fields.update(platform=page.platform, hero_category=hero.category, hero_title=hero.title, hero_price=hero.price)
+        decision: Decided = self._engine.rank_one(fields, candidates, slots)
+        if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
+            raise ArithmeticError("the model's output is not finite")
+        shown = []
+        for slot, (module, odds) in enumerate(
+            zip(decision.modules[0].tolist(), decision.probabilities[0].tolist(), strict=True), start=1
+        ):
+            if module < 0:
+                break
+            shown.append(self._shown(slot, module, odds))
+        if len(shown) != min(slots, len(candidates)):
+            raise ArithmeticError(f"the model filled {len(shown)} of {min(slots, len(candidates))} slots")
+        return shown, float(decision.score[0])
+
+    def _shown(self, slot: int, module: int, odds: list[float] | None) -> Shown:
+        click, intent, purchase = odds or (None, None, None)
+        # The policy is deterministic: what it shows, it shows with certainty.
+        return Shown(slot, self._engine.module_ids[module], self._names[module], click, intent, purchase, 1.0)

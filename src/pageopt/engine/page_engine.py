@@ -1,0 +1,184 @@
+"""The page decision without PyTorch: encoder, exported graph and user snapshot of one bundle."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pageopt.errors import ExportError
+from pageopt.features.encoder import Encoder
+from pageopt.features.store.snapshot import UserSnapshot
+
+# Fields that a request carries by name; further page, item and user fields are declared features.
+CONTRACT_FIELDS = frozenset({"platform", "hero_category", "hero_title", "hero_price"})
+# Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
+_CELLS = 32_768
+_INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
+_OUTPUTS = ["chosen", "probabilities", "score"]
+_REBUILD = "Write the bundle again: dvc repro --force --single-item export"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Decided pages.
+
+    modules: int64 [P, K], module index, -1 where the slot is empty.
+    probabilities: float32 [P, K, 3], of click, intent and purchase; 0 where the slot is empty.
+    score: float32 [P], of the whole page.
+    """
+
+    modules: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+
+class PageEngine:
+    """One loaded bundle, ready to decide pages on one thread.
+
+    bundle_dir: page.onnx, encoder/, users.sqlite and bundle.json, as the stage `export` writes them.
+    Raises ExportError, naming the file, if one is missing, broken, or does not fit the others.
+    """
+
+    def __init__(self, bundle_dir: Path) -> None:
+        bundle_dir = Path(bundle_dir)
+        for name in ("bundle.json", "page.onnx", "encoder", "users.sqlite"):
+            if not (bundle_dir / name).exists():
+                raise ExportError(f"{bundle_dir / name} is missing. {_REBUILD}")
+        facts = _read_facts(bundle_dir / "bundle.json")
+        self._encoder = _load(bundle_dir / "encoder", Encoder.load)
+        self.users = _load(bundle_dir / "users.sqlite", UserSnapshot)
+        self.slots: int = facts["slots"]
+        self.policy: str = facts.get("policy", "trnn")
+        self.max_candidates: int = facts.get("max_candidates", 1000)
+        self.module_ids: tuple[str, ...] = tuple(self._encoder.module_ids)
+        self.families: tuple[str, ...] = tuple(self._encoder.families)
+        self.module_family: NDArray[np.int64] = self._encoder.module_family
+        self.static_page: tuple[int, ...] = tuple(facts["static_page"])
+        self.module_index: dict[str, int] = {module_id: i for i, module_id in enumerate(self.module_ids)}
+        self.features: dict[str, str] = {
+            field.name: field.kind
+            for field in self._encoder.page_fields
+            if field.source != "counter" and field.name not in CONTRACT_FIELDS
+        }
+        if self.slots != self._encoder.slots or sorted(self.static_page) != list(range(len(self.module_ids))):
+            raise ExportError(
+                f"{bundle_dir / 'bundle.json'} and {bundle_dir / 'encoder'} are of two models. {_REBUILD}"
+            )
+        self._session = _load(bundle_dir / "page.onnx", _open_graph)
+        self._inputs = {each.name for each in self._session.get_inputs()}
+        if not self._inputs <= _INPUTS or not set(_OUTPUTS) <= {each.name for each in self._session.get_outputs()}:
+            raise ExportError(
+                f"{bundle_dir / 'page.onnx'} has inputs {sorted(self._inputs)}; a page graph takes {sorted(_INPUTS)} "
+                f"and gives {_OUTPUTS}. {_REBUILD}"
+            )
+        self._warm_up(bundle_dir / "page.onnx")
+
+    def rank_batch(
+        self,
+        fields: Mapping[str, Sequence[Any] | NDArray[Any]],
+        candidates: NDArray[np.int64],
+        slots: NDArray[np.int64] | None = None,
+    ) -> Decision:
+        """Decide many pages; memory is bounded by working through them in chunks.
+
+        fields: raw columns by name, each [P]; a column that is not there is missing on every page.
+        candidates: [P, N], module indices in the order in which ties are broken, padded with -1.
+        slots: [P], how many slots each page has, 1 to K; default K.
+        """
+        candidates = np.asarray(candidates, dtype=np.int64)
+        if candidates.ndim != 2:
+            raise ValueError(f"candidates must be [pages, candidates], not {candidates.shape}")
+        pages = len(candidates)
+        if candidates.shape[1] == 0:
+            candidates = np.full((pages, 1), -1, dtype=np.int64)
+        wanted = np.full(pages, self.slots, dtype=np.int64) if slots is None else np.asarray(slots, dtype=np.int64)
+        result = Decision(
+            np.full((pages, self.slots), -1, dtype=np.int64),
+            np.zeros((pages, self.slots, 3), dtype=np.float32),
+            np.zeros(pages, dtype=np.float32),
+        )
+        step = max(1, _CELLS // candidates.shape[1])
+        for start in range(0, pages, step):
+            part = slice(start, min(start + step, pages))
+            self._run(result, part, {name: column[part] for name, column in fields.items()}, candidates, wanted)
+        return result
+
+    def rank_one(self, fields: Mapping[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:
+        """Decide one page from raw values by name; the arrays of the Decision have P = 1."""
+        return self.rank_batch(
+            {name: (value,) for name, value in fields.items()},
+            np.asarray(candidates, dtype=np.int64).reshape(1, -1),
+            None if slots is None else np.array([slots], dtype=np.int64),
+        )
+
+    def _run(
+        self,
+        result: Decision,
+        part: slice,
+        fields: Mapping[str, Any],
+        candidates: NDArray[np.int64],
+        slots: NDArray[np.int64],
+    ) -> None:
+        encoded = self._encoder.encode(fields)
+        rows = candidates[part]
+        available = rows >= 0
+        feed = {
+            "categorical": encoded.categorical,
+            "numeric": encoded.numeric,
+            "tokens": encoded.tokens,
+            "candidates": np.where(available, rows, 0),
+            "available": available,
+            "slots": slots[part],
+        }
+        chosen, probabilities, score = self._session.run(_OUTPUTS, {name: feed[name] for name in self._inputs})
+        module = np.take_along_axis(rows, np.maximum(chosen, 0), axis=1)
+        result.modules[part] = np.where(chosen >= 0, module, -1)
+        result.probabilities[part] = probabilities
+        result.score[part] = score
+
+    def _warm_up(self, path: Path) -> None:
+        """One page, so that the first visitor does not pay for allocations and a broken graph is found now."""
+        try:
+            decision = self.rank_one({"platform": None}, range(len(self.module_ids)))
+        except Exception as error:  # ONNX Runtime has no narrower base class
+            raise ExportError(f"{path} cannot decide a page: {error}. {_REBUILD}") from error
+        if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
+            raise ExportError(f"{path} decides a page with numbers that are not finite. {_REBUILD}")
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ExportError(f"{path} cannot be read: {error}. {_REBUILD}") from error
+    if not isinstance(facts, dict):
+        raise ExportError(f"{path} must hold an object, not {type(facts).__name__}. {_REBUILD}")
+    whole = isinstance(facts.get("slots"), int) and facts["slots"] > 0
+    if not whole or not isinstance(facts.get("static_page"), list):
+        raise ExportError(f"{path} must hold slots and static_page. {_REBUILD}")
+    return facts
+
+
+def _load(path: Path, read: Any) -> Any:
+    try:
+        return read(path)
+    except ExportError:
+        raise
+    except Exception as error:  # each format has its own errors; the file's name is what helps
+        raise ExportError(f"{path} cannot be loaded: {error}. {_REBUILD}") from error
+
+
+def _open_graph(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Workers share the cores: a thread that spins while it waits takes time from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

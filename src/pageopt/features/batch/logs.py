@@ -1,0 +1,139 @@
+"""Checked logs as tables of integers in the database: strings are joined once, everything after works on numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from pageopt.config import FeatureParams
+from pageopt.errors import ContractError
+from pageopt.features.batch.labels import resolve
+from pageopt.tables.database import store
+from pageopt.tables.time import microseconds
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The tables. Codes are places in the sorted names; `page` numbers pages in the order of (ts, page_id).
+
+    Attributes:
+        connection: the database they are in.
+        families, categories: sorted names.
+        modules: the contract's columns and declared ones, and module (place by module_id), family_code.
+        items: the contract's columns and declared ones, and category_code.
+        users: user (place by user_id), user_id, and declared columns, of every user that any table names.
+        pages: page, page_id, user (null for nobody), us (microseconds), platform, policy, category_code of the hero.
+        shown: page, slot, module, propensity of every impression.
+        events: seq (in the order of (ts, event_id)), event_id, us, visitor, user, kind, category (code), and page,
+            slot, module of the impression it belongs to (null where there is none), family (code, null where unknown).
+        checked: the Parquet tables themselves, by name.
+    """
+
+    connection: Backend
+    families: tuple[str, ...]
+    categories: tuple[str, ...]
+    modules: ir.Table
+    items: ir.Table
+    users: ir.Table
+    pages: ir.Table
+    shown: ir.Table
+    events: ir.Table
+    checked: dict[str, ir.Table]
+
+
+def read_logs(connection: Backend, checked: Path, features: FeatureParams, purchase_window_hours: float) -> Logs:
+    """Read the tables of stage check. Raises ContractError where one is missing or empty."""
+    source = {
+        name: _parquet(connection, checked, name) for name in ("modules", "items", "pages", "impressions", "events")
+    }
+    if (checked / "users").is_dir():
+        source["users"] = _parquet(connection, checked, "users")
+    families, categories = _names(source["modules"].family), _names(source["items"].category)
+    modules = _modules(connection, source["modules"], families)
+    items = source["items"].left_join(_codes(connection, "category", categories), "category").drop("category_right")
+    items = store(connection, "items", items.rename(category_code="code"))
+    users = _users(connection, source, features)
+    pages = _pages(connection, source["pages"], items, users)
+    by_page = pages.select("page", "page_id")
+    by_module = modules.select("module", "module_id", "family_code")
+    shown = source["impressions"].join(by_page, "page_id").join(by_module, "module_id")
+    shown = store(connection, "shown", shown.select("page", "slot", "module", "propensity").order_by("page"))
+    events = _events(connection, source["events"], by_page, by_module, items, users)
+    resolved = store(connection, "resolved", resolve(events, shown, purchase_window_hours))
+    events = store(connection, "events", _with_impression(events, resolved, modules))
+    return Logs(connection, families, categories, modules, items, users, pages, shown, events, source)
+
+
+def _parquet(connection: Backend, checked: Path, name: str) -> ir.Table:
+    files = sorted((checked / name).glob("*.parquet"))
+    if not files:
+        raise ContractError(f"No Parquet file in {checked / name}. Run stage check first: dvc repro check")
+    return connection.read_parquet([str(file) for file in files], table_name=f"checked_{name}")
+
+
+def _names(column: ir.StringColumn) -> tuple[str, ...]:
+    names = column.as_table().distinct().to_pyarrow().column(0).to_pylist()
+    return tuple(sorted(name for name in names if name is not None))
+
+
+def _codes(connection: Backend, column: str, names: tuple[str, ...]) -> ir.Table:
+    """The names, in `column`, with their places, in code."""
+    table = pa.table({column: pa.array(names, pa.string()), "code": pa.array(range(len(names)), pa.int64())})
+    return store(connection, f"{column}_codes", ibis.memtable(table))
+
+
+def _modules(connection: Backend, modules: ir.Table, families: tuple[str, ...]) -> ir.Table:
+    coded = modules.join(_codes(connection, "family", families), "family").rename(family_code="code")
+    return store(connection, "modules", coded.mutate(module=ibis.row_number().over(order_by="module_id").cast("int32")))
+
+
+def _users(connection: Backend, source: dict[str, ir.Table], features: FeatureParams) -> ir.Table:
+    ids = source["pages"].select("user_id").union(source["events"].select("user_id"))
+    if "users" in source:
+        ids = ids.union(source["users"].select("user_id"))
+    ids = ids.filter(ids.user_id.notnull()).distinct()
+    users = ids.mutate(user=ibis.row_number().over(order_by="user_id"))
+    if "users" in source:
+        users = users.left_join(source["users"], "user_id")
+        users = users.select("user", "user_id", *(column.name for column in features.users))
+    return store(connection, "users", users.order_by("user"))
+
+
+def _pages(connection: Backend, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
+    pages = pages.mutate(us=microseconds(pages.ts))
+    pages = pages.mutate(page=ibis.row_number().over(order_by=["us", "page_id"]))
+    heroes = items.select("category_code", hero_item_id="item_id")
+    pages = pages.left_join(heroes, "hero_item_id").left_join(users.select("user", "user_id"), "user_id")
+    columns = ("page", "page_id", "user", "us", "platform", "policy", "category_code")
+    return store(connection, "pages", pages.select(*columns).order_by("page"))
+
+
+def _events(
+    connection: Backend, events: ir.Table, pages: ir.Table, modules: ir.Table, items: ir.Table, users: ir.Table
+) -> ir.Table:
+    events = events.mutate(us=microseconds(events.ts))
+    events = events.mutate(seq=ibis.row_number().over(order_by=["us", "event_id"]))
+    # Without a user the page says who it was: what is done on one page is done by one visitor.
+    events = events.mutate(visitor=events.user_id.fill_null(ibis.literal("#") + events.page_id))
+    joined = (
+        events.left_join(pages, "page_id")
+        .left_join(modules, "module_id")
+        .left_join(items.select("item_id", category="category_code"), "item_id")
+        .left_join(users.select("user", "user_id"), "user_id")
+    )
+    columns = ("seq", "event_id", "us", "visitor", "user", "kind", "item_id", "page", "slot", "module", "category")
+    return store(connection, "named_events", joined.select(*columns, named_family="family_code"))
+
+
+def _with_impression(events: ir.Table, resolved: ir.Table, modules: ir.Table) -> ir.Table:
+    """Events with the impression they belong to in place of the one they name."""
+    events = events.drop("page", "slot", "module").left_join(resolved, "seq").drop("seq_right")
+    families = modules.select("module", "family_code")
+    events = events.left_join(families, "module").drop("module_right")
+    # A click is on the module it names, even where that was not logged as shown.
+    named = ibis.ifelse(events.kind == "click", events.named_family, None)
+    events = events.mutate(family=events.family_code.fill_null(named))
+    return events.drop("family_code", "named_family", "item_id")

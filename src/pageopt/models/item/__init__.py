@@ -1,0 +1,1 @@
+"""The networks of the item page: which modules, in which order."""

@@ -1,0 +1,223 @@
+"""From files to verdicts: each function loads what one gate needs and lets it judge."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
+from pageopt.engine.page_engine import Decision, PageEngine
+from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
+from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.reward_model import RewardModel
+from pageopt.features.encoder import Encoder
+from pageopt.features.pages import load_pages
+from pageopt.policies.static import static_pages
+from pageopt.release.gates import data as data_gate
+from pageopt.release.gates import drift as drift_gate
+from pageopt.release.gates import drift_report, smoke
+from pageopt.release.gates import latency as latency_gate
+from pageopt.release.gates import parity as parity_gate
+from pageopt.release.gates import quality as quality_gate
+from pageopt.release.gates.champion import Champion
+from pageopt.release.gates.quality import Comparison
+from pageopt.release.gates.simulated import SimulatedPages
+from pageopt.release.gates.verdict import Check, Verdict
+from pageopt.release.registry import Version
+from pageopt.release.report import Exposure
+from pageopt.workspace import Workspace
+
+_REFERENCE_PAGES = 40
+_SMOKE_PAGES = 25
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"{path} is missing. Make it: dvc repro") from None
+
+
+@dataclass
+class Judge:
+    """Judges the candidate in a workspace against a champion, if there is one. Loads things once, when asked for."""
+
+    workspace: Workspace
+    champion_version: Version | None
+
+    @cached_property
+    def limits(self) -> GatesParams:
+        """The gates' limits."""
+        return load(self.workspace.params, GatesParams)
+
+    @cached_property
+    def engine(self) -> PageEngine:
+        """The candidate."""
+        return PageEngine(self.workspace.bundle)
+
+    @cached_property
+    def pages(self) -> SimulatedPages:
+        """The simulated pages."""
+        return SimulatedPages.load(self.workspace.simulated)
+
+    @cached_property
+    def _champion(self) -> Champion | str:
+        """The champion, or why there is none to compare with."""
+        if self.champion_version is None:
+            return "no champion"
+        number = self.champion_version.number
+        try:
+            return Champion.load(number, self.champion_version.folder, self.engine.module_ids)
+        except NotComparableError as error:
+            return f"champion {number} cannot be compared: {error}"
+
+    @property
+    def champion(self) -> Champion | None:
+        """The champion, where there is one that can be compared."""
+        return None if isinstance(self._champion, str) else self._champion
+
+    @property
+    def no_champion(self) -> str:
+        """Why there is no champion to compare with."""
+        return self._champion if isinstance(self._champion, str) else ""
+
+    @cached_property
+    def decision(self) -> Decision:
+        """The candidate's simulated pages."""
+        return self.engine.rank_batch(self.pages.fields, self.pages.candidates)
+
+    @cached_property
+    def champion_decision(self) -> Decision | None:
+        """The champion's simulated pages."""
+        if self.champion is None:
+            return None
+        return self.champion.decide(self.pages.fields, self.pages.candidates, self.engine.slots)
+
+    def data(self) -> Verdict:
+        """Contract, volume, freshness."""
+        schema = _json(self.workspace.prepared / "schema.json")
+        shape = _json(self.workspace.checked / "shape.json")
+        return data_gate.judge(
+            bad_share=_json(self.workspace.reports / "check.json")["bad_share"],
+            max_bad_share=load(self.workspace.params, CheckParams).max_bad_share,
+            pages=sum(schema["pages"].values()),
+            clicks=sum(schema["clicks"].values()),
+            last_page=_utc(shape["last_page_ts"]),
+            last_event=_utc(shape["last_event_ts"]),
+            now=datetime.now(UTC),
+            limits=self.limits.data,
+        )
+
+    def quality(self) -> Verdict:
+        """What the candidate's pages would earn beside the static page's and the champion's, on the test split."""
+        params = load(self.workspace.params, EvaluateParams)
+        encoder = Encoder.load(self.workspace.prepared / "encoder")
+        test = load_pages(self.workspace.prepared / "test", encoder)
+        rewards = RewardModel.load(self.workspace.reward_model, threads=params.threads)
+        limits = self.limits.quality
+        bought = bool(_json(self.workspace.prepared / "schema.json")["has_purchase"])
+        if test.candidates is None:
+            raise ReleaseError(f"{self.workspace.prepared / 'test'} holds no candidates. Run stage prepare again.")
+        try:
+            logged = LoggedPages(test, rewards, params)
+        except EvaluationError as error:
+            return Verdict.of("quality", [Check("evidence", False, None, None, f"not enough evidence: {error}")])
+        fields = {name: column[logged.rows] for name, column in test.fields.items()}
+        candidates = test.candidates[logged.rows]
+        candidate = logged.value(self.engine.rank_batch(fields, candidates).modules)
+
+        def against(modules: NDArray[np.int64], than: str, ctr: float | None, ptr: float | None) -> list[Comparison]:
+            bars = {"CTR": ctr} | ({"PTR": ptr} if bought else {})
+            return quality_gate.comparisons(candidate, logged.value(modules), than, bars, params)
+
+        static = static_pages(self.engine.static_page, candidates, self.engine.module_family, self.engine.slots)
+        found = against(static, "the static page", limits.ctr_over_static, limits.ptr_over_static)
+        if self.champion:
+            before = self.champion.decide(fields, candidates, self.engine.slots).modules
+            name = f"champion {self.champion.number}"
+            found += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
+        else:
+            found.append(Comparison("champion", None, None, len(logged), why_not=self.no_champion))
+        return quality_gate.judge(found)
+
+    def parity(self) -> Verdict:
+        """The exported graph against the trained model."""
+        from pageopt.models.item.network import load_network
+        from pageopt.search.graph import PageGraph, decide
+
+        facts = _json(self.workspace.bundle / "bundle.json")
+        search = parity_gate.Search(facts["slots"], facts["width"], facts["beam_start"], facts["objective"])
+        encoder = Encoder.load(self.workspace.prepared / "encoder")
+        encoded = encoder.encode(self.pages.fields)
+        model = load_network(self.workspace.model)
+        graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective).eval()
+        eager = decide(graph, encoded, self.pages.candidates)
+        expected = Decision(eager.module, eager.probabilities, eager.score)
+        family = np.asarray(encoder.module_family)
+
+        def gap(page: int) -> float:
+            offered = self.pages.candidates[page][self.pages.candidates[page] >= 0]
+            step = parity_gate.scorer(model, encoded, page, offered, search.objective)
+            return parity_gate.reference(step, family[offered], search)[1]
+
+        some = parity_gate.spread(self.pages.counts, _REFERENCE_PAGES)
+        beam = parity_gate.agreement_with_reference(
+            model, encoded, self.pages.candidates, family, self.decision, some, search
+        )
+        agreement = parity_gate.compare(expected, self.decision, gap)
+        return parity_gate.judge(agreement, beam, self.pages.counts, self.limits.parity)
+
+    def latency(self) -> Verdict:
+        """Time of one decision in this process."""
+        times = latency_gate.measure(
+            self.engine, self.champion, self.pages.fields, self.pages.candidates, self.limits.latency
+        )
+        return latency_gate.judge(times, self.limits.latency, self.no_champion)
+
+    def drift(self) -> Verdict:
+        """Scores and exposure beside the champion's; writes reports/drift.html where there is one."""
+        page = self.workspace.reports / "drift.html"
+        page.unlink(missing_ok=True)
+        if self.champion_decision is None:
+            return drift_gate.no_champion(self.no_champion)
+        names = np.array(self.engine.families, dtype=object)[self.engine.module_family]
+        drift_report.write(page, self.decision, self.champion_decision, names)
+        return drift_gate.judge(
+            self.decision,
+            self.champion_decision,
+            self.engine.module_family,
+            len(self.engine.families),
+            self.limits.drift,
+        )
+
+    def bento(self, url: str, version: str) -> list[Verdict]:
+        """Smoke test and latency over HTTP of the Bento that serves this bundle at `url`."""
+        some = parity_gate.spread(self.pages.counts, _SMOKE_PAGES)
+        tried = smoke.judge(url, self.engine, version, smoke.bodies(self.pages, self.engine, some))
+        if not tried.passed:
+            return [tried]
+        limits = self.limits.latency
+        largest = np.flatnonzero(self.pages.counts == self.pages.counts.max())
+        bodies = smoke.bodies(self.pages, self.engine, largest[:200])
+        return [tried, latency_gate.judge_http(latency_gate.measure_http(f"{url}/rank_page", bodies, limits), limits)]
+
+    def exposure(self) -> Exposure:
+        """Families by slot of candidate and champion."""
+        deciders = {"candidate": self.decision}
+        if self.champion and self.champion_decision:
+            deciders[f"champion (version {self.champion.number})"] = self.champion_decision
+        counts = {
+            name: drift_gate.exposure(decision.modules, self.engine.module_family, len(self.engine.families))
+            for name, decision in deciders.items()
+        }
+        return Exposure(self.engine.families, counts)
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

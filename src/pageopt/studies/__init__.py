@@ -1,0 +1,1 @@
+"""What people run to learn; never on the path of a release."""

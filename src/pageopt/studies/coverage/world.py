@@ -1,0 +1,221 @@
+"""One shop, policies to judge with their true values, and any number of independent logs of random pages.
+
+All logs are of one shop (modules, availability, how people react), so that there is one page to judge in each context
+and one true value to hold the estimates against. Each log has people of its own, drawn anew with their tastes, and
+visits of its own: nothing is shared between logs, and the users of a log are a sample of all those who could have come,
+which is what a bootstrap over users takes them for. The truth is therefore the value over that whole population, not
+over the visits of one log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pageopt.features.encoder import Encoder
+from pageopt.features.fields import Field
+from pageopt.features.pages import Pages
+from pageopt.policies.static import static_pages
+from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
+from pageopt.simulator.contexts import BATCH, Contexts, draw
+from pageopt.simulator.model import EMPTY, ClickModel, Intent
+from pageopt.simulator.traffic import POLICIES, Traffic
+from pageopt.studies.coverage.settings import Settings
+
+_FIELDS = (
+    Field("platform", "categorical", "page"),
+    Field("hero_category", "categorical", "item"),
+    Field("hero_price", "numeric", "item"),
+)
+_MODULE_FIELDS = tuple(Field(name, "categorical", "module") for name in ("algorithm", "theme", "recall"))
+MOST_CLICKED, ONE_FAMILY = "most clicked", "one family"
+_TRUTH_USERS = 100_000  # of every BATCH of visits
+_SMOOTHING = 50.0  # views of the overall click rate that a module's rate in a group begins with
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Mean clicks or purchases a page, and the standard error of the draw of people and visits it is the mean of."""
+
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log of random pages.
+
+    Attributes:
+        pages: as stage prepare would give them.
+        targets: what each policy to judge shows on them, `[pages, slots]`.
+        values: exact "ctr" and "ptr" of each policy on these very visits. Visits do not depend on what was shown, so
+            that this differs from the population's value by their chance only.
+    """
+
+    pages: Pages
+    targets: Mapping[str, np.ndarray]
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class World:
+    """The shop and what is judged in it.
+
+    Attributes:
+        catalog: the shop.
+        encoder: of what a log shows of its contexts, fitted on the training log.
+        targets: policies to judge, each by the page `[groups, slots]` that it shows in an availability group (hero
+            category and platform). "most clicked" shows the modules clicked most there in the training log, which is
+            none of those it is judged on, under the family rule; "one family" the first of these, and below it the
+            others of its family first, which such a rule is there to prevent.
+    """
+
+    catalog: Catalog
+    encoder: Encoder
+    targets: Mapping[str, np.ndarray]
+
+    @classmethod
+    def build(cls, settings: Settings, page_effects: bool) -> "World":
+        """The shop of `settings`, with or without effects of the modules above on a module's clicks."""
+        params = settings.shop.model_copy(update={"page_effects": page_effects})
+        catalog = build(params, settings.seed)
+        contexts = _visits(catalog, settings.training_pages)
+        modules, _ = _random_pages(catalog, contexts)
+        clicked, _ = _rewards(catalog, contexts, modules)
+        orders = _most_clicked(catalog, contexts, modules, clicked)
+        targets = {MOST_CLICKED: _under_family_rule(catalog, orders), ONE_FAMILY: _family_first(catalog, orders)}
+        return cls(catalog, _encoder(catalog, contexts), targets)
+
+    def log(self, seed: int, pages: int) -> Log:
+        """A log of `pages` random pages of other people."""
+        catalog = _other_people(self.catalog, seed)
+        contexts = _visits(catalog, pages)
+        modules, propensity = _random_pages(catalog, contexts)
+        click, purchase = (reward.astype(np.float32) for reward in _rewards(catalog, contexts, modules))
+        fields = _columns(catalog, contexts)
+        encoded = self.encoder.encode(fields)
+        users = np.array([f"u{person}" for person in contexts.person], dtype=object)
+        users[contexts.anonymous] = None
+        found = Pages(
+            page_id=np.array([f"p{number}" for number in contexts.number], dtype=object),
+            user_id=users,
+            ts=contexts.ts,
+            policy=np.full(pages, "random", dtype=object),
+            platform=fields["platform"],
+            platform_index=encoded.categorical[:, self.encoder.categorical_place("platform")],
+            fields=fields,
+            encoded=encoded,
+            module=modules,
+            propensity=propensity,
+            click=click,
+            intent=np.zeros_like(click),
+            purchase=purchase,
+            attributed=purchase,
+            weight=np.ones(pages, dtype=np.float32),
+            candidates=catalog.candidates[contexts.group],
+        )
+        targets = {name: page_of_group[contexts.group] for name, page_of_group in self.targets.items()}
+        return Log(found, targets, {name: _value(catalog, contexts, target) for name, target in targets.items()})
+
+    def truth(self, target: str, seed: int, pages: int) -> dict[str, Truth]:
+        """True "ctr" and "ptr" of one of `targets`: exact on each of at least `pages` visits of people drawn anew."""
+        means: dict[str, list[float]] = {"ctr": [], "ptr": []}
+        crowd = replace(self.catalog, params=self.catalog.params.model_copy(update={"users": _TRUTH_USERS}))
+        for number in range(-(-pages // BATCH)):
+            contexts = _visits(_other_people(crowd, seed + number), BATCH)
+            for name, value in _value(self.catalog, contexts, self.targets[target][contexts.group]).items():
+                means[name].append(value)
+        return {
+            name: Truth(float(np.mean(of)), float(np.std(of, ddof=1) / np.sqrt(len(of))) if len(of) > 1 else 0.0)
+            for name, of in means.items()
+        }
+
+
+def _other_people(catalog: Catalog, seed: int) -> Catalog:
+    """The same shop with the people and the random streams of another seed."""
+    return replace(catalog, seed=seed, people=build(catalog.params, seed).people)
+
+
+def _visits(catalog: Catalog, pages: int) -> Contexts:
+    return draw(catalog, day=0, batch=0, first=0, pages=pages)
+
+
+def _random_pages(catalog: Catalog, contexts: Contexts) -> tuple[np.ndarray, np.ndarray]:
+    policy = np.full(len(contexts), POLICIES.index("random"))
+    return Traffic(catalog).choose(contexts, 0, policy, stream(catalog.seed, Stream.POLICY, 0, 0))
+
+
+def _rewards(catalog: Catalog, contexts: Contexts, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which modules were clicked, and which bought from: bool `[pages, slots]` each."""
+    click, purchase = ClickModel(catalog).expected(Intent.of(contexts), modules)
+    chance = stream(catalog.seed, Stream.BEHAVIOUR, 0, 0).random(click.shape)
+    return chance < click, chance < purchase  # a purchase is a click: P(purchase) ≤ P(click)
+
+
+def _value(catalog: Catalog, contexts: Contexts, target: np.ndarray) -> dict[str, float]:
+    """Exact CTR and PTR of the pages `target [pages, slots]` on these visits."""
+    click, purchase = ClickModel(catalog).expected(Intent.of(contexts), target)
+    return {"ctr": float(click.sum(axis=1).mean()), "ptr": float(purchase.sum(axis=1).mean())}
+
+
+def _columns(catalog: Catalog, contexts: Contexts) -> dict[str, np.ndarray]:
+    return {
+        "platform": np.array(PLATFORMS, dtype=object)[contexts.platform],
+        "hero_category": np.array(catalog.categories, dtype=object)[contexts.hero_category],
+        "hero_price": np.asarray(catalog.items.price, dtype=np.float64)[contexts.hero_item],
+    }
+
+
+def _encoder(catalog: Catalog, contexts: Contexts) -> Encoder:
+    modules = catalog.modules
+    table = {
+        "module_id": modules.ids.to_pylist(),
+        "family": [modules.family_names[number] for number in modules.family],
+        "algorithm": modules.algorithms,
+        "theme": modules.themes,
+        "recall": modules.recalls,
+    }
+    return Encoder.fit(
+        _FIELDS,
+        _columns(catalog, contexts),
+        _MODULE_FIELDS,
+        table,
+        slots=catalog.params.slots,
+        min_count=1,
+        title_tokens=1,
+        vocabulary=1,
+    )
+
+
+def _most_clicked(catalog: Catalog, contexts: Contexts, modules: np.ndarray, clicked: np.ndarray) -> np.ndarray:
+    """`[groups, modules]`: all modules by their smoothed click rate in each group, the highest first."""
+    count = catalog.params.modules
+    shape = (catalog.groups, count)
+    page, slot = np.nonzero(modules >= 0)
+    at = contexts.group[page] * count + modules[page, slot]
+    views = np.bincount(at, minlength=catalog.groups * count).reshape(shape)
+    clicks = np.bincount(at[clicked[page, slot]], minlength=catalog.groups * count).reshape(shape)
+    overall = clicks.sum(axis=0) / np.maximum(views.sum(axis=0), 1)
+    return np.argsort(-(clicks + _SMOOTHING * overall) / (views + _SMOOTHING), axis=1, kind="stable")
+
+
+def _under_family_rule(catalog: Catalog, orders: np.ndarray) -> np.ndarray:
+    """`[groups, slots]`: the first available ones of `orders [groups, modules]`, no two neighbours of one family."""
+    family, slots = catalog.modules.family, catalog.params.slots
+    pages = [
+        static_pages(order, candidates[None], family, slots)
+        for order, candidates in zip(orders, catalog.candidates, strict=True)
+    ]
+    return np.concatenate(pages)
+
+
+def _family_first(catalog: Catalog, orders: np.ndarray) -> np.ndarray:
+    """`[groups, slots]`: the first available one of `orders [groups, modules]`, then its family, then the others."""
+    family, slots = catalog.modules.family, catalog.params.slots
+    pages = np.full((catalog.groups, slots), EMPTY, dtype=np.int64)
+    for group, (order, candidates) in enumerate(zip(orders, catalog.candidates, strict=True)):
+        available = order[np.isin(order, candidates)]
+        other = family[available] != family[available[0]]
+        page = available[np.argsort(other, kind="stable")][:slots]
+        pages[group, : len(page)] = page
+    return pages

@@ -1,0 +1,101 @@
+"""Simulated A/B tests: users are hashed into two arms, and click and buy by the true chances of what their arm shows.
+
+Each seed is a shop of its own, so its users are different people from those of the others: the test of one comparison
+takes them all together. Visits without a user cannot stay in one arm and are left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.abtest import Look, assign, compare, sample_ratio, sequential
+from pageopt.studies.experiments.values import PageValues
+
+Metric = Literal["ctr", "ptr"]
+METRICS: tuple[Metric, ...] = ("ctr", "ptr")
+SHARES = (0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What two policies earn on the same visits of one shop: `user_id` (None: anonymous) and `ts` are `[pages]`."""
+
+    user_id: NDArray
+    ts: NDArray[np.int64]
+    control: PageValues
+    treatment: PageValues
+
+
+def ab_test(trials: Mapping[int, Trial], name: str, *, looks: int, confidence: float) -> dict[str, Any]:
+    """The test called `name` over all shops, by seed.
+
+    {"users", "pages", "sample_ratio_p", "ctr": {"lift", "looks": [...], "stopped"}, "ptr": …}: the lift of all pages,
+    and of each look up to the one where the test may stop; "why" in place of a lift where there is no test.
+    """
+    users, arms, looked, outcomes = [], [], [], []
+    for seed, trial in trials.items():
+        known = np.array([user is not None and user == user for user in trial.user_id])
+        ids = np.array([f"{seed}/{user}" for user in trial.user_id[known]], dtype=object)
+        arm = assign(ids, name, SHARES)
+        users.append(ids)
+        arms.append(arm)
+        looked.append(_looks(trial.ts[known], looks))
+        outcomes.append(_outcomes(trial, known, arm, seed, name))
+    user, arm, look = np.concatenate(users), np.concatenate(arms), np.concatenate(looked)
+    found: dict[str, Any] = {
+        "users": len(np.unique(user)),
+        "pages": len(user),
+        "sample_ratio_p": sample_ratio(user, arm, SHARES),
+    }
+    for metric in METRICS:
+        count = np.concatenate([outcome[metric] for outcome in outcomes])
+        try:
+            found[metric] = {
+                "lift": compare(count, user, arm, confidence=confidence).as_json(),
+                **_sequential(sequential(count, user, arm, look, alpha=1 - confidence)),
+            }
+        except EvaluationError as error:  # too few purchases for any test
+            found[metric] = {"lift": None, "why": str(error)}
+    return found
+
+
+def _looks(ts: NDArray[np.int64], looks: int) -> NDArray[np.int64]:
+    """The look before which each page was shown: an equal share of the pages, in the order of time, between any two."""
+    number = np.empty(len(ts), dtype=np.int64)
+    number[np.argsort(ts, kind="stable")] = np.arange(len(ts)) * looks // len(ts)
+    return number
+
+
+def _outcomes(
+    trial: Trial, known: NDArray[np.bool_], arm: NDArray[np.int64], seed: int, name: str
+) -> dict[Metric, NDArray[np.float64]]:
+    """Modules clicked and modules bought from on each page: who buys has clicked."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    chance = rng.random((len(arm), trial.control.click.shape[1]))
+    shown = (arm == 1)[:, None]
+    click = np.where(shown, trial.treatment.click[known], trial.control.click[known])
+    purchase = np.where(shown, trial.treatment.purchase[known], trial.control.purchase[known])
+    return {
+        "ctr": (chance < click).sum(axis=1).astype(np.float64),
+        "ptr": (chance < purchase).sum(axis=1).astype(np.float64),
+    }
+
+
+def _sequential(looks: list[Look]) -> dict[str, Any]:
+    return {
+        "looks": [
+            {
+                "information": look.information,
+                "boundary": look.boundary,
+                "statistic": look.lift.statistic,
+                "value": look.lift.as_json()["value"],
+                "crossed": look.crossed,
+            }
+            for look in looks
+        ],
+        "stopped": looks[-1].crossed,
+    }

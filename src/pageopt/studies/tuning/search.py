@@ -1,0 +1,71 @@
+"""Trials: each trains the page network with other params and is judged on the validation split.
+
+No test page is read, so that the figures of a release stay what they are: of pages that nothing was chosen by.
+"""
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+from pageopt.config import PrepareParams, TrainParams, TuneParams, load
+from pageopt.errors import TrainingError
+from pageopt.features.encoder import Encoder
+from pageopt.features.pages import load_pages
+from pageopt.features.slot_bias import SlotBias
+from pageopt.models.common import training
+from pageopt.models.common.training import TrainingRecord
+from pageopt.models.item.data import PageTensors, page_tensors
+from pageopt.models.item.network import PageNetwork, history_mode
+from pageopt.studies.tuning.space import Value, with_values
+from pageopt.workspace import Workspace
+
+
+class Search:
+    """The trials of one project: what they share is read once. Raises ContractError where nothing is prepared."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.params = load(workspace.params, TuneParams)
+        self._train = load(workspace.params, TrainParams)
+        self._max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
+        prepared = workspace.prepared
+        self._encoder = Encoder.load(prepared / "encoder")
+        self._bias = SlotBias.load(prepared / "slot_bias.json")
+        schema = json.loads((prepared / "schema.json").read_text(encoding="utf-8"))
+        self._single = schema["observed"] == "single"
+        self._splits = {name: load_pages(prepared / name, self._encoder) for name in ("train", "valid")}
+        self._checkpoints = workspace.checkpoints / "tune"
+
+    def fingerprint(self) -> str:
+        """Names the search by all that its trials depend on but their number: a longer search is the same one."""
+        parts = [self.params.model_dump_json(exclude={"trials"}), self._train.model_dump_json(), str(self._max_weight)]
+        parts += [pages.digest() for pages in self._tensors(self._train)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def trial(self, values: dict[str, Value]) -> TrainingRecord:
+        """Train with `values`; one that was killed goes on from its last epoch."""
+        params = with_values(self._train, values)
+        train, valid = self._tensors(params)
+        losses = tuple(name for name, rate in train.rates().items() if rate > 0)
+        if not losses:
+            raise TrainingError(f"None of the losses {list(params.losses)} has a positive label. Collect more logs.")
+        history = history_mode(params, single_slots=self._single)
+        build = partial(PageNetwork.from_encoder, self._encoder, params, history, losses)
+        model = training.seeded(build, params.seed)
+        return training.train(model, train, valid, params, self._checkpoints)
+
+    def forget_checkpoints(self) -> None:
+        """Remove what interrupted trials left; to be called when all are done."""
+        for file in _files(self._checkpoints):
+            file.unlink()
+
+    def _tensors(self, params: TrainParams) -> tuple[PageTensors, PageTensors]:
+        bias = self._bias if params.slot_ips else None
+        train, valid = (
+            page_tensors(self._splits[name], params.losses, bias, self._max_weight) for name in ("train", "valid")
+        )
+        return train, valid
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.is_file()]

@@ -1,0 +1,109 @@
+"""Trials in MLflow: one parent run a search, a child run a trial, in the project's own store."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pageopt import telemetry
+from pageopt.models.common.training import TrainingRecord
+from pageopt.release.registry import Registry
+from pageopt.studies.tuning.space import Value
+from pageopt.workspace import Workspace
+
+telemetry.switch_off()
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+from mlflow import MlflowClient  # noqa: E402  (reads the variables above when imported)
+from mlflow.entities import Run  # noqa: E402
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+EXPERIMENT = "tune"
+SCORE = "relative_validation_loss"
+_SEARCH, _TRIAL, _PARENT = "pageopt.search", "pageopt.trial", "mlflow.parentRunId"
+_FINISHED, _RUNNING, _KILLED, _FAILED = "FINISHED", "RUNNING", "KILLED", "FAILED"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is done: its number, values, validation loss over that of constant predictions, and its run."""
+
+    number: int
+    values: dict[str, str]
+    score: float
+    best_epoch: int
+    run_id: str
+
+
+class Tracking:
+    """The runs of one search, named by its fingerprint. A search that was begun before is gone on with."""
+
+    def __init__(self, workspace: Workspace, model_name: str, fingerprint: str) -> None:
+        Registry(workspace, model_name)  # makes the database, safely against kills
+        self._client = MlflowClient(workspace.registry_uri, workspace.registry_uri)
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        self.experiment = (
+            found.experiment_id
+            if found
+            else self._client.create_experiment(EXPERIMENT, artifact_location=workspace.artifacts.as_uri())
+        )
+        runs = self._search(f"tags.`{_SEARCH}` = '{fingerprint}'")
+        self.parent = (
+            runs[0]
+            if runs
+            else self._client.create_run(
+                self.experiment, tags={_SEARCH: fingerprint}, run_name=f"search {fingerprint[:8]}"
+            )
+        ).info.run_id
+        self._client.update_run(self.parent, status=_RUNNING)
+
+    def done(self) -> list[Trial]:
+        """The finished trials, by number. Runs of trials that were killed are marked so, and their trials are open."""
+        found: dict[int, Trial] = {}
+        for run in self._search(f"tags.`{_PARENT}` = '{self.parent}'"):
+            if run.info.status == _FINISHED and SCORE in run.data.metrics:
+                trial = _trial(run)
+                found.setdefault(trial.number, trial)
+            elif run.info.status == _RUNNING:
+                self._client.set_terminated(run.info.run_id, _KILLED)
+        return [found[number] for number in sorted(found)]
+
+    def begin(self, number: int, values: Mapping[str, Value]) -> str:
+        """A run for a trial; returns its id."""
+        tags = {_PARENT: self.parent, _TRIAL: str(number)}
+        run = self._client.create_run(self.experiment, tags=tags, run_name=f"trial {number}")
+        for name, value in values.items():
+            self._client.log_param(run.info.run_id, name, value)
+        return str(run.info.run_id)
+
+    def finish(self, run_id: str, record: TrainingRecord) -> Trial:
+        """Keep what a trial came to; the loss of every epoch is there to look at."""
+        for epoch in record.epochs:
+            self._client.log_metric(run_id, "relative_validation_loss_by_epoch", epoch.relative, step=epoch.epoch)
+        for name, value in record.best.valid.items():
+            self._client.log_metric(run_id, f"valid_{name}", value)
+        self._client.log_metric(run_id, "best_epoch", record.best.epoch)
+        self._client.log_metric(run_id, SCORE, record.best.relative)
+        self._client.set_terminated(run_id, _FINISHED)
+        return _trial(self._client.get_run(run_id))
+
+    def fail(self, run_id: str) -> None:
+        """Mark a trial that ended with an error."""
+        self._client.set_terminated(run_id, _FAILED)
+
+    def close(self, best: Trial) -> None:
+        """Write the best trial into the parent run."""
+        for name, value in best.values.items():
+            self._client.set_tag(self.parent, f"best.{name}", value)
+        self._client.log_metric(self.parent, SCORE, best.score)
+        self._client.set_terminated(self.parent, _FINISHED)
+
+    def _search(self, query: str) -> list[Run]:
+        return list(self._client.search_runs([self.experiment], query, order_by=["attributes.start_time ASC"]))
+
+
+def _trial(run: Run) -> Trial:
+    metrics = run.data.metrics
+    number = int(run.data.tags[_TRIAL])
+    return Trial(number, dict(run.data.params), metrics[SCORE], int(metrics["best_epoch"]), run.info.run_id)

@@ -1,0 +1,1 @@
+"""How the stages are run, what they rest on, and who holds the project."""

@@ -1,0 +1,149 @@
+"""Shared by the engine and what serves it: an engine without a model, a request, and a real bundle."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@dataclass
+class KnownUsers:
+    """A snapshot with one user."""
+
+    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
+        return {"user_click_24h": 5.0 if user_id == "u1" else 0.0}
+
+
+@dataclass
+class FirstCome:
+    """An engine that shows the candidates in the order they came, and remembers what it was asked."""
+
+    slots: int = 4
+    max_candidates: int = 1000
+    policy: str = "trnn"
+    module_ids: tuple[str, ...] = ("m0", "m1", "m2", "m3", "m4", "m5")
+    families: tuple[str, ...] = ("alike", "bought", "viewed")
+    module_family: np.ndarray = field(default_factory=lambda: np.array([0, 0, 0, 1, 1, 2]))
+    static_page: tuple[int, ...] = (0, 1, 3, 2, 4, 5)
+    features: dict[str, str] = field(
+        default_factory=lambda: {"season": "categorical", "age": "numeric", "note": "text"}
+    )
+    users: KnownUsers = field(default_factory=KnownUsers)
+    asked: list[tuple[dict[str, Any], list[int], int | None]] = field(default_factory=list)
+    broken: Exception | None = None
+    odds: float = 0.25
+
+    @property
+    def module_index(self) -> dict[str, int]:
+        return {module_id: i for i, module_id in enumerate(self.module_ids)}
+
+    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Any:
+        self.asked.append((fields, list(candidates), slots))
+        if self.broken:
+            raise self.broken
+        shown = list(candidates)[: slots or self.slots]
+        modules = np.full((1, self.slots), -1)
+        modules[0, : len(shown)] = shown
+        probabilities = np.where(modules[..., None] >= 0, np.float32(self.odds), np.float32(0))
+        return _Decision(modules, np.repeat(probabilities, 3, axis=2), np.array([self.odds], dtype=np.float32))
+
+
+@dataclass
+class _Decision:
+    modules: np.ndarray
+    probabilities: np.ndarray
+    score: np.ndarray
+
+
+@pytest.fixture
+def engine() -> FirstCome:
+    return FirstCome()
+
+
+def _page(**changes: Any) -> dict[str, Any]:
+    page: dict[str, Any] = {
+        "page_id": "p1",
+        "platform": "web",
+        "hero_item": {"item_id": "i1", "category": "shoes", "title": "Red shoe", "price": 20.0},
+    }
+    page.update(changes)
+    return {"page": {name: value for name, value in page.items() if value is not ...}}
+
+
+@pytest.fixture
+def page() -> Callable[..., dict[str, Any]]:
+    """A good body of /rank_page with changes; `...` leaves a member out."""
+    return _page
+
+
+FAMILIES = ("alike", "bought", "viewed")
+CATEGORIES = ("bags", "shoes")
+MODULES = tuple(f"m{i}" for i in range(9))
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stage export writes, for an untrained model of 9 modules, 3 families and 4 slots."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    from pageopt.config import SearchParams, TrainParams
+    from pageopt.features.counters import CounterLayout, UserState
+    from pageopt.features.encoder import Encoder
+    from pageopt.features.fields import Field
+    from pageopt.features.store.snapshot import UserRow, write_snapshot
+    from pageopt.models.item.network import PageNetwork
+    from pageopt.release.export import write_bundle
+
+    folder = tmp_path_factory.mktemp("export")
+    prepared = folder / "prepared"
+    layout = CounterLayout((24.0,), ("click",), ("click", "purchase"), FAMILIES, CATEGORIES)
+    numbers = [*layout.numeric_names, "hero_price", "age"]
+    fields = [
+        Field("platform", "categorical", "page"),
+        Field("hero_category", "categorical", "item"),
+        Field("hero_title", "text", "item"),
+        Field("hero_price", "numeric", "item"),
+        Field("season", "categorical", "page"),
+        Field("age", "numeric", "user"),
+        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
+        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
+    ]
+    pages: dict[str, Any] = {name: np.arange(12.0) for name in numbers}
+    pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
+    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category", "user_top_category")}
+    pages |= {"user_top_family": list(FAMILIES) * 4, "hero_title": ["red shoe", "blue bag"] * 6}
+    modules = {"module_id": MODULES, "family": [FAMILIES[i % 3] for i in range(9)]}
+    encoder = Encoder.fit(
+        fields,
+        pages,
+        [Field("family", "categorical", "module")],
+        modules,
+        slots=4,
+        min_count=1,
+        title_tokens=3,
+        vocabulary=50,
+    )
+    encoder.save(prepared / "encoder")
+    known = UserState(layout, 0)
+    known.add("click", 0, family="bought", category="shoes")
+    write_snapshot(
+        prepared / "users.sqlite", [UserRow("u1", known, {"age": 7.0})], layout, reference_us=0, declared=["age"]
+    )
+    pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
+    torch.manual_seed(1)
+    sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
+    model = PageNetwork.from_encoder(encoder, sizes, history="chosen")
+    for parameter in model.parameters():  # far from 0, so that pages differ from each other
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.save(folder / "trnn")
+    search = SearchParams(width=3, beam_start=1, objective="purchase")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
+        write_bundle(folder / "bundle", model, folder / "trnn", prepared, search, max_candidates=50)
+    return folder / "bundle"

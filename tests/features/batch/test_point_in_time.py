@@ -1,0 +1,64 @@
+import pytest
+
+from pageopt.errors import ContractError
+from pageopt.features.batch.point_in_time import PageMoment, UserEvent, assert_point_in_time
+from pageopt.features.counters import CounterLayout, UserState, page_counters
+
+T0 = 1_700_000_000_000_000
+HOUR = 3_600_000_000
+LAYOUT = CounterLayout((1, 24), ("click",), ("click", "cart"), ("fa", "fb"), ("ca", "cb"))
+EVENTS = [
+    UserEvent(T0 - 5 * HOUR, "click", "fa", "ca"),
+    UserEvent(T0 - HOUR, "cart", None, "ca"),
+    UserEvent(T0, "click", "fb", "cb"),  # the page's own time
+    UserEvent(T0 + 60_000_000, "click", "fb", "cb"),  # a click on the page itself
+]
+
+
+def page(knows, **changes) -> PageMoment:
+    """A page whose features were made from the events that `knows` lets through."""
+    state = UserState(LAYOUT)
+    for event in filter(knows, EVENTS):
+        state.add(event.kind, event.us, family=event.family, category=event.category)
+    until = max(T0, state.reference_us or T0)
+    return PageMoment("p", "u", T0, "cb", page_counters(state.decayed_to(until), "cb", LAYOUT) | changes)
+
+
+def test_honest_features_pass() -> None:
+    honest = page(lambda event: event.us < T0)
+    nobody = PageMoment("q", None, T0, "ca", page_counters(None, "ca", LAYOUT))
+    assert_point_in_time([honest, nobody], {"u": EVENTS}, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    "knows",
+    [
+        lambda event: event.us <= T0,  # its own moment
+        lambda event: event.us <= T0 + 3600,  # a little of the future
+        lambda event: True,  # its own click
+        lambda event: event.us < T0 - HOUR,  # too little
+    ],
+)
+def test_leaks_and_losses_are_caught(knows) -> None:
+    if [e for e in EVENTS if knows(e)] == [e for e in EVENTS if e.us < T0]:
+        pytest.fail("this case plants nothing")
+    with pytest.raises(ContractError, match="page p"):
+        assert_point_in_time([page(knows)], {"u": EVENTS}, LAYOUT)
+
+
+def test_a_wrong_top_is_caught_and_a_tie_is_not() -> None:
+    with pytest.raises(ContractError, match="user_top_family"):
+        assert_point_in_time([page(lambda e: e.us < T0, user_top_family="fb")], {"u": EVENTS}, LAYOUT)
+    tied = [UserEvent(T0 - 1, "click", "fa", "ca"), UserEvent(T0 - 1, "click", "fb", "cb")]
+    state = UserState(LAYOUT)
+    for event in tied:
+        state.add(event.kind, event.us, family=event.family, category=event.category)
+    features = page_counters(state.decayed_to(T0), None, LAYOUT)
+    for top in ("fa", "fb"):
+        assert_point_in_time([PageMoment("p", "u", T0, None, features | {"user_top_family": top})], {"u": tied}, LAYOUT)
+
+
+def test_features_of_nobody_are_nothing() -> None:
+    features = page_counters(None, None, LAYOUT) | {"user_click_1h": 1.0}
+    with pytest.raises(ContractError, match="user_click_1h"):
+        assert_point_in_time([PageMoment("p", None, T0, None, features)], {}, LAYOUT)

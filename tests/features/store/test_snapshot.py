@@ -1,0 +1,121 @@
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from pageopt.errors import ContractError
+from pageopt.features.counters import HOUR, CounterLayout, UserState, page_counters
+from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
+
+T0 = 1_700_000_000_000_000
+LAYOUT = CounterLayout(
+    half_lives_hours=(1, 24, 168),
+    family_kinds=("click", "purchase"),
+    category_kinds=("click", "watch", "cart", "purchase"),
+    families=tuple(f"family {i:02}" for i in range(20)),
+    categories=tuple(f"category {i:02}" for i in range(12)),
+)
+
+
+def users(count: int = 50) -> list[UserRow]:
+    random = np.random.default_rng(5)
+    rows = []
+    for number in range(count):
+        state = UserState(LAYOUT)
+        for _ in range(random.integers(1, 12)):
+            state.add(
+                str(random.choice(LAYOUT.kinds)),
+                T0 - int(random.integers(0, 300)) * HOUR,
+                family=str(random.choice(LAYOUT.families)),
+                category=str(random.choice(LAYOUT.categories)),
+            )
+        rows.append(UserRow(f"user-{number:03}", state.decayed_to(T0), {"age": number, "tier": "gold"}))
+    rows.append(UserRow("user-silent", None, {"age": None, "tier": "new"}))
+    return rows
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "users.sqlite"
+    assert write_snapshot(path, users(), LAYOUT, reference_us=T0, declared=("age", "tier")) == 51
+    return path
+
+
+def test_what_was_written_is_read(path) -> None:
+    snapshot = UserSnapshot(path)
+    assert snapshot.layout == LAYOUT
+    assert snapshot.reference_us == T0
+    assert len(snapshot) == 51
+    assert snapshot.user_ids()[0] == "user-000"
+    for user in users():
+        state = snapshot.get(user.user_id)
+        if user.state is None:
+            assert state is None
+            continue
+        for name in ("totals", "families", "categories"):
+            assert np.array_equal(getattr(state, name), getattr(user.state, name))
+        features = snapshot.features(user.user_id, "category 03")
+        assert features == page_counters(user.state, "category 03", LAYOUT) | dict(user.declared)
+
+
+@pytest.mark.parametrize("user_id", ["nobody", None, "", "user-'; DROP TABLE users"])
+def test_unknown_users_get_defaults(path, user_id) -> None:
+    snapshot = UserSnapshot(path)
+    assert snapshot.get(user_id) is None
+    features = snapshot.features(user_id, "category 03")
+    assert list(features) == [*LAYOUT.names, "age", "tier"]
+    assert {value for value in features.values() if value is not None} == {0.0}
+
+
+def test_declared_without_events(path) -> None:
+    features = UserSnapshot(path).features("user-silent", None)
+    assert (features["age"], features["tier"], features["user_click_1h"]) == (None, "new", 0)
+
+
+def test_same_users_same_bytes(path, tmp_path) -> None:
+    write_snapshot(tmp_path / "again.sqlite", users(), LAYOUT, reference_us=T0, declared=("age", "tier"))
+    assert (tmp_path / "again.sqlite").read_bytes() == path.read_bytes()
+
+
+def test_read_only_file_in_a_read_only_folder(path) -> None:
+    path.chmod(0o444)
+    os.chmod(path.parent, 0o555)
+    try:
+        assert UserSnapshot(path).get("user-000") is not None
+        assert [file.name for file in path.parent.iterdir()] == ["users.sqlite"]
+    finally:
+        os.chmod(path.parent, 0o755)
+
+
+def test_several_threads(path) -> None:
+    snapshot = UserSnapshot(path)
+    found: list[int] = []
+
+    def read() -> None:
+        found.append(sum(snapshot.get(user.user_id) is not None for user in users()))
+        snapshot.close()
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [50] * 4
+
+
+def test_missing_or_broken_files_say_so(tmp_path) -> None:
+    with pytest.raises(ContractError, match="missing"):
+        UserSnapshot(tmp_path / "none.sqlite")
+    (tmp_path / "bad.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(ContractError, match="cannot be read"):
+        UserSnapshot(tmp_path / "bad.sqlite")
+
+
+def test_import_is_light() -> None:
+    heavy = "{'torch', 'pandas', 'pyarrow', 'ibis', 'duckdb', 'pydantic', 'scipy', 'sklearn'}"
+    code = f"import sys, pageopt.features.store.snapshot; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
