@@ -187,12 +187,30 @@ def test_labels_that_are_all_the_same_are_refused():
         training.train(_model(), train, _pages(100, 2), PARAMS)
 
 
+def _bf16_lstm():
+    """Whether this processor can run an LSTM in bf16: oneDNN has none for those without AVX-512."""
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _bf16_lstm(), reason="this processor cannot run an LSTM in bf16")
 def test_bf16_learns_about_as_well():
     records = [
         training.train(_model(), _pages(1000, 1), _pages(1000, 2), PARAMS.model_copy(update={"bf16": bf16}))
         for bf16 in (False, True)
     ]
     assert records[1].best.relative == pytest.approx(records[0].best.relative, abs=0.02)
+
+
+@pytest.mark.skipif(_bf16_lstm(), reason="this processor can run an LSTM in bf16")
+def test_bf16_on_a_processor_without_it_is_refused_before_training(tmp_path):
+    with pytest.raises(TrainingError, match=r"Set train\.bf16 to false"):
+        training.train(_model(), _pages(300, 1), _pages(100, 2), PARAMS.model_copy(update={"bf16": True}), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_settings_of_the_caller_come_back():

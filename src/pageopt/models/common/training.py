@@ -129,7 +129,8 @@ def train(
     """Train `model` on all losses of its configuration; it ends with the weights of the best epoch.
 
     With `checkpoints`, a folder, each epoch is kept there under the fingerprint of this training, and the next call
-    with the same pages and params goes on from it. Raises TrainingError on a loss that is not a number.
+    with the same pages and params goes on from it. Raises TrainingError on a loss that is not a number, and for bf16
+    on a processor that lacks it.
     """
     train, valid = train.only(model.config.losses), valid.only(model.config.losses)
     rates = train.rates()
@@ -141,6 +142,8 @@ def train(
         )
     model.start_from(rates)
     with reproducible(params.threads):
+        if params.bf16:
+            _try_bf16(model, train)
         run = _Run(model, train, valid, params, rates)
         path = None
         if checkpoints is not None:
@@ -157,6 +160,18 @@ def train(
         model.hide_history()
     model.eval()
     return run.record
+
+
+def _try_bf16(model: PageNetwork, pages: PageTensors) -> None:
+    """One page there and back, since no list of processors says which layers they can do. Raises TrainingError."""
+    try:
+        with torch.random.fork_rng(), torch.autocast("cpu", dtype=torch.bfloat16):
+            model(*pages.take(torch.arange(1)).inputs()).float().sum().backward()
+    except RuntimeError as error:
+        raise TrainingError(
+            f"This processor cannot train the {model.config.architecture} in bf16 ({error}). Set train.bf16 to false."
+        ) from error
+    model.zero_grad()
 
 
 class _Run:
