@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import pageopt
 from pageopt.errors import ReleaseError
 from pageopt.release import bento
 from pageopt.release.gates import latency, smoke
@@ -23,13 +22,6 @@ def built(maker, tmp_path_factory) -> Workspace:
     workspace = Workspace(Path(shutil.copytree(maker().root, tmp_path_factory.mktemp("bento") / "project")))
     assert bento.build(workspace, version(workspace)) == "pageopt:v7-01234567"
     return workspace
-
-
-def test_the_code_of_a_bento_is_what_serving_imports():
-    package = Path(pageopt.__file__).parent
-    files = {str(path) for path in bento.imported(package, "pageopt.serving.service")}
-    assert {"pageopt/__init__.py", "pageopt/serving/service.py", "pageopt/features/encoder.py"} <= files
-    assert not any(part in path for path in files for part in ("models", "release", "stages", "simulator", "search"))
 
 
 def test_a_bento_holds_bundle_version_and_little_else(built: Workspace):

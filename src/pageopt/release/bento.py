@@ -1,6 +1,5 @@
 """Builds the endpoint of one registered version as a Bento, and runs it."""
 
-import ast
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-import pageopt
+from pageopt.code import PACKAGE, closure
 from pageopt.errors import ReleaseError
 from pageopt.release.registry import Version
 from pageopt.workspace import Workspace
@@ -24,28 +23,6 @@ from pageopt.workspace import Workspace
 _NAME = "pageopt"
 _ENTRY = "pageopt.serving.service"
 _READY_SECONDS = 120
-
-
-def imported(package: Path, entry: str) -> list[Path]:
-    """Source files of `package` that module `entry` imports, directly or not, relative to the folder above it."""
-    top = package.parent
-    waiting, found = [entry], set()
-    while waiting:
-        name = waiting.pop()
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):  # a module's parent packages are imported with it
-            base = top.joinpath(*parts[:depth])
-            path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-            if path in found or not path.is_file():
-                continue
-            found.add(path)
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Import):
-                    waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == package.name]
-                elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package.name:
-                    # `from a.b import c`: c may be a module too.
-                    waiting += [f"{node.module}.{alias.name}" for alias in node.names]
-    return sorted(path.relative_to(top) for path in found)
 
 
 def _environment(workspace: Workspace, home: Path, code: Path) -> dict[str, str]:
@@ -103,10 +80,9 @@ def build(workspace: Workspace, version: Version) -> str:
 
 def _fill(context: Path, workspace: Workspace, version: Version) -> None:
     """What bentofile.yaml expects beside it: the code that serving imports, bundle/, release.json, serving.lock."""
-    package = Path(pageopt.__file__).parent
-    for path in imported(package, _ENTRY):
+    for path in closure(_ENTRY):
         (context / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(package.parent / path, context / path)
+        shutil.copyfile(PACKAGE.parent / path, context / path)
     shutil.copytree(version.folder, context / "bundle")
     for name in ("bentofile.yaml", "serving.lock"):
         if not (workspace.root / name).is_file():
