@@ -1,6 +1,7 @@
 """A tiny world for the evaluation tests: pages as the prepare stage would give them, and their true click rates."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def encoder(pages: int = 200) -> Encoder:
     rng = np.random.default_rng(0)
     columns = {name: rng.random(pages) for name in [*names, "hero_price"]}
     columns["platform"] = np.array(["app", "web"])[np.arange(pages) % 2]
-    modules = {
+    modules: dict[str, Any] = {
         "module_id": [f"m{i}" for i in range(MODULES)],
         "family": [FAMILIES[i % 3] for i in range(MODULES)],
         "theme": [f"t{i % 2}" for i in range(MODULES)],
@@ -76,6 +77,6 @@ def pages(count: int = 600, *, users: int = 150, single: bool = False, seed: int
 
 
 @pytest.fixture
-def shop():
+def shop() -> SimpleNamespace:
     """The tiny world: `shop.encoder()`, `shop.pages(…)`, `shop.click_rate(platform, module)`."""
     return SimpleNamespace(encoder=encoder, pages=pages, click_rate=click_rate, modules=MODULES, slots=SLOTS)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def prefect_api():
+def prefect_api() -> Iterator[str]:
     """One Prefect server for all runs: each would wait ten seconds for one of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -145,7 +145,7 @@ def project_class() -> type[Project]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory, prefect_api: str) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Project:
     root = tmp_path_factory.mktemp("project")
     for name in (*CODE, *FILES):
         source, target = REPOSITORY / name, root / name

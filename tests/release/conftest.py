@@ -4,6 +4,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
         *(Field(name, "numeric", "counter") for name in layout.numeric_names),
         *(Field(name, "categorical", "counter") for name in layout.categorical_names),
     ]
-    pages: dict[str, object] = {name: np.arange(12.0) for name in [*layout.numeric_names, "hero_price"]}
+    pages: dict[str, Any] = {name: np.arange(12.0) for name in [*layout.numeric_names, "hero_price"]}
     pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
     pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category", "user_top_category")}
     pages |= {"user_top_family": (list(families) * 12)[:12], "hero_title": ["red shoe", "blue bag"] * 6}
@@ -103,7 +104,7 @@ def _simulated(workspace: Workspace, modules: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def maker(tmp_path_factory) -> Maker:
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """Makes projects; equal ones are made once and must not be changed."""
     made: dict[tuple, Workspace] = {}
 

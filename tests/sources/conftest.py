@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ def external(pytestconfig: pytest.Config) -> Path:
 def inbox(tmp_path: Path) -> Path:
     """A folder of own logs: one page of two slots, as files of both layouts."""
     folder = tmp_path / "inbox"
-    tables: dict[str, dict[str, object]] = {
+    tables: dict[str, dict[str, Any]] = {
         "modules": {"module_id": [1, 2, 3], "family": ["f", "f", "g"], "algorithm": "a", "theme": "t", "recall": "r"},
         "items": {"item_id": [7], "title": "shoe", "category": "c", "price": 1.0},
         "pages": {

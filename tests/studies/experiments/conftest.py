@@ -14,7 +14,7 @@ SHOP = {"users": 200, "items": 100, "modules": 12, "available": 7, "slots": 3, "
 
 
 @pytest.fixture(scope="session")
-def tiny_project(tmp_path_factory) -> Workspace:
+def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("tiny"))
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     content["collect"]["simulator"] |= SHOP

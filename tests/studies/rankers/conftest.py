@@ -1,5 +1,6 @@
 """A tiny shop of random pages: what is clicked depends on category, slot, user counter and module."""
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,19 +24,19 @@ FIELDS = (
 CATEGORIES = ("shoes", "toys")
 
 
-def _columns(count, random):
+def _columns(count: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     return {
         "platform": random.choice(["app", "web"], count).astype(object),
         "hero_category": random.choice(CATEGORIES, count).astype(object),
         "hero_price": random.random(count) * 100,
         "user_click_24h": random.random(count) * 5,
-        "user_top_category": random.choice([*CATEGORIES, None], count),
+        "user_top_category": random.choice(np.array([*CATEGORIES, None], dtype=object), count),
         "segment": random.choice(["new", "old"], count).astype(object),
         "about": random.choice(["likes shoes", "likes toys"], count).astype(object),
     }
 
 
-def _chance(columns, module):
+def _chance(columns: Mapping[str, np.ndarray], module: np.ndarray) -> np.ndarray:
     """P(click) [P, K]: the first half of the modules is for shoes, the other for toys; half as likely each slot."""
     shoes = (columns["hero_category"] == "shoes")[:, None]
     fits = (module < MODULES // 2) == shoes
@@ -43,7 +44,7 @@ def _chance(columns, module):
     return np.where(fits, 0.5, 0.05) * np.where(active, 1.0, 0.5) / (1 + np.arange(module.shape[1]))
 
 
-def _pages(encoder, count, seed, policy="random"):
+def _pages(encoder: Encoder, count: int, seed: int, policy: str = "random") -> Pages:
     random = np.random.default_rng(seed)
     columns = _columns(count, random)
     module = random.random((count, MODULES)).argsort(1)[:, :SLOTS]
@@ -72,7 +73,7 @@ def _pages(encoder, count, seed, policy="random"):
 
 
 @pytest.fixture(scope="session")
-def shop():
+def shop() -> SimpleNamespace:
     """Pages and their truth: `chance(pages, module)` of a click, `buys` of a click; `pages(count, seed)` for more."""
     encoder = Encoder.fit(
         FIELDS,
@@ -85,7 +86,7 @@ def shop():
         vocabulary=10,
     )
 
-    def pages(count, seed, policy="random"):
+    def pages(count: int, seed: int, policy: str = "random") -> Pages:
         return _pages(encoder, count, seed, policy)
 
     return SimpleNamespace(

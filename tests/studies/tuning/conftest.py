@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
-def tunable(tmp_path_factory) -> Workspace:
+def tunable(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("tunable"))
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     content["collect"]["simulator"] |= {
