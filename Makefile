@@ -1,21 +1,15 @@
-# make run     set up what is missing, then retrain and release        PRESET=demo|paper|small SOURCE=simulator|obd|parquet DATA=folder
-# make serve   serve the promoted Bento on port 3000
-# make test    set up what is missing, then lint, types and tests
-# make bench   measure, and write reports/bench.json                   PRESET=paper adds the long figures
-# make experiments  the paper's tables in shops whose truth is known: reports/experiments.html      PRESET=demo|small|paper
-# make tune    search for better params of section train, on the validation split alone         PRESET=demo|small|paper
-# make coverage  hold the off-policy estimators against the truth on 200 simulated logs: reports/coverage.html
-# make lock    bring the locks in line with pyproject.toml and serving.in
+# `make help` lists what can be made: the words behind ## are what it shows.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= 3.11
 UV_VERSION := 0.13.9
+UV := .uv/bin/uv
 VENV := .venv
 READY := $(VENV)/.ready
 PRESET ?=
 SOURCE ?=
 DATA ?=
 
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.uv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export BENTOML_DO_NOT_TRACK := True
@@ -24,21 +18,29 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-.PHONY: run serve test bench coverage experiments tune setup lock configure
+.PHONY: help run serve test bench coverage experiments tune setup lock configure
 
-setup: $(READY)
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "with PRESET=demo|paper|small  SOURCE=simulator|obd|parquet  DATA=folder   what params.yaml shall hold from then on"
+	@echo "     PYTHON=/path/to/python3.11   the interpreter of .venv; else one on this machine, else uv fetches one"
+
+setup: $(READY) ## .venv with the locked packages; the others do it themselves
+
+$(UV):
+	@$(if $(findstring /,$(PYTHON)),$(PYTHON),python3) -m venv .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # Bytecode is compiled once, at set-up: a run starts hundreds of processes, and each would compile PyTorch for itself wherever
 # Python is told to write none.
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "pageopt needs Python 3.11; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+$(READY): requirements.lock pyproject.toml | $(UV)
 	@echo "Setting up $(VENV) (a minute or two, once)"
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@UV_FIND_LINKS="$(find_links)" uv pip install --quiet --system-certs --python $(VENV)/bin/python --compile-bytecode \
+	@test -x $(VENV)/bin/python || $(UV) venv --quiet --no-project --seed --python "$(PYTHON)" $(VENV) || \
+		{ echo "pageopt needs Python 3.11, which is not here and could not be fetched. Install it, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@UV_FIND_LINKS="$(find_links)" $(UV) pip install --quiet --system-certs --python $(VENV)/bin/python --compile-bytecode \
 		-r requirements.lock
-	@uv pip install --quiet --system-certs --python $(VENV)/bin/python --no-deps -e .
+	@$(UV) pip install --quiet --system-certs --python $(VENV)/bin/python --no-deps -e .
 	@touch $@
 
 configure: $(READY)
@@ -46,33 +48,32 @@ ifneq ($(strip $(PRESET)$(SOURCE)$(DATA)),)
 	@pageopt configure --preset "$(PRESET)" --source "$(SOURCE)" --data "$(DATA)"
 endif
 
-run: configure
+run: configure ## retrain and release
 	@python -m flows.retrain
 
-serve: $(READY)
+serve: $(READY) ## serve the champion on http://127.0.0.1:3000
 	@pageopt serve
 
 # One thread a process, and none that spins while it waits: the processes of the suite share the cores.
 test: export OMP_WAIT_POLICY := PASSIVE
 test: export OMP_NUM_THREADS := 1
-test: $(READY)
+test: $(READY) ## lint, format, types, tests
 	ruff check src flows tests
 	ruff format --check src flows tests
 	mypy
 	pytest --numprocesses auto --dist loadfile
 
-bench: $(READY)
+bench: $(READY) ## measure, and write reports/bench.json; PRESET=paper adds the long figures
 	@python -m pageopt.studies.bench $(if $(filter paper,$(PRESET)),--long)
 
-coverage: $(READY)
+coverage: $(READY) ## hold the off-policy estimators against the truth of 200 simulated logs: reports/coverage.html
 	@OMP_NUM_THREADS=1 pageopt coverage
 
-experiments: configure
+experiments: configure ## the paper's tables in shops whose truth is known: reports/experiments.html
 	@OMP_NUM_THREADS=1 python -m flows.experiments
 
-tune: configure
+tune: configure ## search for better params of section train, on the validation split alone
 	@python -m flows.tune
 
-lock:
-	@pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+lock: $(UV) ## bring the locks in line with pyproject.toml and serving.in
 	@UV_FIND_LINKS="$(find_links)" sh scripts/lock.sh

@@ -2,6 +2,20 @@
 
 Every message says what was wrong, where (file, row, field), and what to do about it. The command line prints the
 message without a traceback and exits with the class's `exit_code`; the endpoint turns `RequestError` into a 4xx answer.
+
+    PageoptError
+    ├── ConfigError
+    ├── ContractError
+    ├── SourceError
+    ├── TrainingError
+    ├── EvaluationError
+    ├── ExportError
+    ├── ReleaseError
+    │   └── Rejected
+    ├── NotComparableError
+    ├── StageError
+    ├── RequestError
+    └── StoreError
 """
 
 
