@@ -1,6 +1,5 @@
 """A copy of the project at its smallest scale, and runs of the flow in it as `make run` starts them."""
 
-import json
 import os
 import shutil
 import signal
@@ -101,18 +100,11 @@ class Project:
                 run.wait()
         return log.read_text()
 
-    def release(self) -> dict:
-        return json.loads((self.root / "reports" / "release.json").read_text())
-
-    def champion(self) -> int | None:
-        """The champion's number, as `pageopt releases` tells it."""
-        listed = self.call("pageopt", "releases").output
-        lines = [line for line in listed.splitlines() if "← champion" in line]
-        return int(lines[0].split()[0]) if lines else None
-
-    def versions(self) -> int:
-        listed = self.call("pageopt", "releases").output
-        return sum(line[:1].isdigit() for line in listed.splitlines())
+    def releases(self) -> tuple[int | None, int]:
+        """The champion's number and how many versions there are, as `pageopt releases` tells it."""
+        versions = [line for line in self.call("pageopt", "releases").output.splitlines() if line[:1].isdigit()]
+        champion = [int(line.split()[0]) for line in versions if "← champion" in line]
+        return (champion[0] if champion else None), len(versions)
 
     def left_over(self) -> list[str]:
         """Processes that work in this project."""

@@ -113,6 +113,18 @@ def first(lab) -> dict:
     return figures(lab)
 
 
+@pytest.fixture(scope="module")
+def second(lab, first) -> tuple[int, dict]:
+    """How many cells a run without a change makes, and its figures."""
+    return ran(run(lab)), figures(lab)
+
+
+@pytest.fixture(scope="module")
+def with_another_dropout(lab, second) -> tuple[int, dict]:
+    lab.set(train__dropout=0.11)
+    return ran(run(lab)), figures(lab)
+
+
 def test_the_report_holds_what_its_cells_found(lab, first):
     cells = {(cell["name"], cell["seed"]): cell for cell in first["cells"]}
     assert set(cells) == {(name, seed) for names in MODELS.values() for name in names for seed in SEEDS}
@@ -137,21 +149,19 @@ def test_the_report_holds_what_its_cells_found(lab, first):
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_second_run_has_nothing_to_do(lab, first):
-    assert ran(run(lab)) == 0
-    assert figures(lab) == first
+def test_a_second_run_has_nothing_to_do(first, second):
+    assert second == (0, first)
 
 
-def test_a_param_of_the_networks_runs_their_cells_alone(lab, first):
-    lab.set(train__dropout=0.11)
-    assert ran(run(lab)) == len(SEEDS)
-    now = figures(lab)
+def test_a_param_of_the_networks_runs_their_cells_alone(first, with_another_dropout):
+    made, now = with_another_dropout
+    assert made == len(SEEDS)
     changed = {cell["name"] for cell, was in zip(now["cells"], first["cells"], strict=True) if cell != was}
     assert changed == {"trnn_ips"}
     assert now["settings"]["seconds"] != first["settings"]["seconds"]
 
 
-def test_a_killed_run_goes_on(lab, first):
+def test_a_killed_run_goes_on(lab, with_another_dropout):
     lab.set(experiments__bootstrap=40)  # of all cells, of no world
     lock = lab.root / "experiments" / "dvc.lock"
     before = lock.read_text()

@@ -1,12 +1,15 @@
 """The whole flow, once through its life: first release, nothing new, kills, second release, rejection, rollback.
 
-The tests share one project and build on each other, in the order in which they stand: a run takes a minute.
+A step takes up to a minute and starts where the one before ended, so each is a fixture that asks for the one before it
+and notes what it left. The tests look at those notes: any of them can be run alone, and in any order.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,12 +21,135 @@ from pageopt.workspace import Workspace
 pytestmark = [pytest.mark.flow, pytest.mark.filterwarnings("ignore")]
 
 
-def test_the_first_run_promotes(project):
-    ended = project.run(ephemeral=True)
-    assert ended.code == 0, ended.output
-    assert "PROMOTED: page-optimizer version 1" in ended.output
-    assert "Traceback" not in ended.output
-    release = project.release()
+@dataclass(frozen=True)
+class After:
+    """What a run said, and what it left."""
+
+    code: int
+    output: str
+    champion: int | None
+    versions: int
+    left_over: list[str]
+    reports: dict[str, bytes]
+
+    @property
+    def release(self) -> dict:
+        return json.loads(self.reports["release.json"])
+
+
+def _run(project, **how) -> After:
+    ended = project.run(**how)
+    left_over = project.left_over()
+    reports = {path.name: path.read_bytes() for path in (project.root / "reports").iterdir() if path.is_file()}
+    return After(ended.code, ended.output, *project.releases(), left_over, reports)
+
+
+@pytest.fixture(scope="module")
+def first(project) -> After:
+    return _run(project, ephemeral=True)
+
+
+@pytest.fixture(scope="module")
+def served(project, first) -> tuple[dict, str]:
+    """An answer of what `pageopt serve` serves, and what it printed."""
+    port = bento.free_port()
+    server = subprocess.Popen(
+        ["pageopt", "serve", "--port", str(port)],
+        cwd=project.root,
+        env=project._environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        bento._wait_until_ready(server, f"http://127.0.0.1:{port}", Path(os.devnull))
+        page = {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}
+        answer = httpx.post(f"http://127.0.0.1:{port}/rank_page", json={"page": page}, trust_env=False).json()
+    finally:
+        server.terminate()
+        output = server.communicate(timeout=60)[0]
+    return answer, output
+
+
+@pytest.fixture(scope="module")
+def unchanged(project, served) -> After:
+    return _run(project)
+
+
+@pytest.fixture(scope="module")
+def pulled(project, unchanged) -> tuple[list[str], list[str]]:
+    """The files of data/raw before cache and workspace are lost, and after `dvc pull`."""
+    raw = project.root / "data" / "raw"
+
+    def files() -> list[str]:
+        return sorted(path.name for path in raw.rglob("*.parquet"))
+
+    before = files()
+    assert project.call("rm", "-rf", "data/raw", ".dvc/cache").code == 0
+    done = project.call(sys.executable, "-m", "dvc", "pull", "-q")
+    assert done.code == 0, done.output
+    return before, files()
+
+
+def _running(stage: str) -> Callable[[Path, str], bool]:
+    return lambda root, output: f"Running stage '{stage}'" in output
+
+
+def _registering(root: Path, output: str) -> bool:
+    return "drift: " in output and len(list((root / ".pageopt" / "artifacts").glob("*/artifacts/bundle"))) > 1
+
+
+def _building(root: Path, output: str) -> bool:
+    return (root / ".pageopt" / "bentoml" / "draft").is_dir()
+
+
+KILLS = {"train": _running("train"), "export": _running("export"), "register": _registering, "Bento build": _building}
+
+
+@pytest.fixture(scope="module")
+def killed(project, pulled) -> dict[str, tuple[str, int | None, dict]]:
+    """What runs of a new candidate said until each was killed, the champion then, and what its Bento says it is."""
+    project.set(train__seed=2)
+    notes = {}
+    for where, reached in KILLS.items():
+        output = project.kill_when(reached)
+        bentos = Workspace(project.root).bento_home / "bentos" / "pageopt"
+        (folder,) = (path for path in bentos.iterdir() if path.name.startswith("v1-"))
+        assert (folder / "bento.yaml").is_file()
+        notes[where] = (output, project.releases()[0], json.loads((folder / "src" / "release.json").read_text()))
+    return notes
+
+
+@pytest.fixture(scope="module")
+def second(project, killed) -> After:
+    return _run(project)
+
+
+@pytest.fixture(scope="module")
+def rejected(project, second) -> After:
+    project.set(gates__latency__p99_ms=1e-6)
+    return _run(project)
+
+
+@pytest.fixture(scope="module")
+def rolled_back(project, rejected) -> tuple[str, After]:
+    """What the rollback said, and the run after it."""
+    project.set(gates__latency__p99_ms=1000)
+    return project.call("pageopt", "rollback", "--to", "1").output, _run(project)
+
+
+@pytest.fixture(scope="module")
+def failed(project, rolled_back) -> After:
+    project.set(check__slots=99)
+    project.set(collect__simulator__modules=1)
+    return _run(project)
+
+
+def test_the_first_run_promotes(first):
+    assert first.code == 0, first.output
+    assert "PROMOTED: page-optimizer version 1" in first.output
+    assert "Traceback" not in first.output
+    release = first.release
     assert release["verdict"] == "promoted"
     assert [gate["name"] for gate in release["gates"]] == [
         "data",
@@ -39,133 +165,88 @@ def test_the_first_run_promotes(project):
     assert release["champion_before"] is None
     gates = {gate["name"]: gate for gate in release["gates"]}
     assert "no champion" in gates["drift"]["why"]
-    # The interval of the CTR by DR lies above that of the static page, and the truth, which the simulator knows, does.
-    ctr = next(check for check in gates["quality"]["checks"] if check["limit"] is not None)
-    assert ctr["value"] > ctr["limit"] == 0
-    evaluation = json.loads((project.root / "reports" / "evaluation.json").read_text())
-    assert evaluation["differences"]["trnn - static"]["true_ctr"]["value"] > 0
     assert release["data"]["data/raw"]["md5"].endswith(".dir")
     assert len(release["code"]["sha"]) == 40
     steps = {step["name"]: step for step in release["steps"]}
     assert steps["train"]["peak_mb"] > 50
     assert steps["train"]["changed"]
-    assert (project.root / "reports" / "release.html").is_file()
-    assert project.champion() == 1
-    assert project.left_over() == []
+    assert first.champion == 1
+    assert first.left_over == []
 
 
-def test_the_promoted_bento_serves(project):
-    port = bento.free_port()
-    server = subprocess.Popen(
-        ["pageopt", "serve", "--port", str(port)],
-        cwd=project.root,
-        env=project._environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        bento._wait_until_ready(server, f"http://127.0.0.1:{port}", Path(os.devnull))
-        page = {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}
-        answer = httpx.post(f"http://127.0.0.1:{port}/rank_page", json={"page": page}, trust_env=False).json()
-        assert answer["model_version"] == "1"
-        assert [module["slot"] for module in answer["modules"]] == [1, 2, 3, 4]
-    finally:
-        server.terminate()
-        output = server.communicate(timeout=60)[0]
+def test_the_verdict_on_the_first_candidate_agrees_with_the_truth(first):
+    """The interval of the CTR by DR lies above that of the static page, and the truth, which the simulator knows."""
+    quality = next(gate for gate in first.release["gates"] if gate["name"] == "quality")
+    ctr = next(check for check in quality["checks"] if check["limit"] is not None)
+    assert ctr["value"] > ctr["limit"] == 0
+    evaluation = json.loads(first.reports["evaluation.json"])
+    assert evaluation["differences"]["trnn - static"]["true_ctr"]["value"] > 0
+    assert "release.html" in first.reports
+
+
+def test_the_promoted_bento_serves(served):
+    answer, output = served
+    assert answer["model_version"] == "1"
+    assert [module["slot"] for module in answer["modules"]] == [1, 2, 3, 4]
     assert output.startswith("Serving version 1 (pageopt:v1-")
 
 
-def test_nothing_changed(project):
-    before = (project.root / "reports" / "release.json").read_bytes()
-    ended = project.run()
-    assert ended.code == 0, ended.output
-    assert "Nothing changed since" in ended.output
-    assert "version 1 is champion" in ended.output
-    assert project.versions() == 1
-    assert (project.root / "reports" / "release.json").read_bytes() == before
+def test_nothing_changed(first, unchanged):
+    assert unchanged.code == 0, unchanged.output
+    assert "Nothing changed since" in unchanged.output
+    assert "version 1 is champion" in unchanged.output
+    assert unchanged.versions == 1
+    assert unchanged.reports["release.json"] == first.reports["release.json"]
 
 
-def test_data_of_the_release_is_in_the_remote(project):
+def test_data_of_the_release_is_in_the_remote(pulled):
     """dvc push was done by the run: the data comes back after the cache and the workspace are lost."""
-    raw = project.root / "data" / "raw"
-    rows = sorted(path.name for path in raw.rglob("*.parquet"))
-    assert project.call("rm", "-rf", "data/raw", ".dvc/cache").code == 0
-    pulled = project.call(sys.executable, "-m", "dvc", "pull", "-q")
-    assert pulled.code == 0, pulled.output
-    assert sorted(path.name for path in raw.rglob("*.parquet")) == rows
+    before, after = pulled
+    assert before
+    assert after == before
 
 
-def _running(stage: str):
-    return lambda root, output: f"Running stage '{stage}'" in output
-
-
-def _registering(root: Path, output: str) -> bool:
-    return "drift: " in output and len(list((root / ".pageopt" / "artifacts").glob("*/artifacts/bundle"))) > 1
-
-
-def _building(root: Path, output: str) -> bool:
-    return (root / ".pageopt" / "bentoml" / "draft").is_dir()
-
-
-@pytest.mark.parametrize(
-    "reached",
-    [_running("train"), _running("export"), _registering, _building],
-    ids=["train", "export", "register", "Bento build"],
-)
-def test_a_kill_leaves_the_champion(project, reached):
-    project.set(train__seed=2)
-    output = project.kill_when(reached)
+@pytest.mark.parametrize("where", KILLS)
+def test_a_kill_leaves_the_champion_and_its_bento_whole(killed, where):
+    output, champion, release = killed[where]
     assert "PROMOTED" not in output
-    assert project.champion() == 1
-    # What users are served is whole.
-    workspace = Workspace(project.root)
-    folder = next(path for path in (workspace.bento_home / "bentos" / "pageopt").iterdir() if path.name[:3] == "v1-")
-    assert (folder / "bento.yaml").is_file()
-    assert json.loads((folder / "src" / "release.json").read_text())["model"]["version"] == 1
+    assert champion == 1
+    assert release["model"]["version"] == 1
 
 
-def test_the_run_after_the_kills_finishes(project):
-    ended = project.run()
-    assert ended.code == 0, ended.output
-    assert "PROMOTED: page-optimizer version 2" in ended.output
-    release = project.release()
-    assert release["champion_before"] == 1
-    drift = next(gate for gate in release["gates"] if gate["name"] == "drift")
+def test_the_run_after_the_kills_finishes(second):
+    assert second.code == 0, second.output
+    assert "PROMOTED: page-optimizer version 2" in second.output
+    assert second.release["champion_before"] == 1
+    drift = next(gate for gate in second.release["gates"] if gate["name"] == "drift")
     assert len(drift["checks"]) == 7
-    assert (project.root / "reports" / "drift.html").is_file()
-    assert (project.champion(), project.versions()) == (2, 2)
-    assert project.left_over() == []
+    assert "drift.html" in second.reports
+    assert (second.champion, second.versions) == (2, 2)
+    assert second.left_over == []
 
 
-def test_a_rejected_candidate_exits_3_with_its_reason(project):
-    project.set(gates__latency__p99_ms=1e-6)
-    ended = project.run()
-    assert ended.code == 3, ended.output
-    assert "REJECTED; version 2 stays champion" in ended.output
-    assert "latency: a page of" in ended.output
-    assert "Traceback" not in ended.output
-    release = project.release()
+def test_a_rejected_candidate_exits_3_with_its_reason(rejected):
+    assert rejected.code == 3, rejected.output
+    assert "REJECTED; version 2 stays champion" in rejected.output
+    assert "latency: a page of" in rejected.output
+    assert "Traceback" not in rejected.output
+    release = rejected.release
     assert (release["verdict"], release["bento"]) == ("rejected", None)
     assert [gate["name"] for gate in release["gates"] if not gate["passed"]] == ["latency"]
-    assert (project.champion(), project.versions()) == (2, 2)
+    assert (rejected.champion, rejected.versions) == (2, 2)
 
 
-def test_after_a_rollback_the_same_candidate_is_not_promoted_again(project):
-    project.set(gates__latency__p99_ms=1000)
-    assert "Version 1 is champion; it was version 2" in project.call("pageopt", "rollback", "--to", "1").output
-    ended = project.run()
-    assert ended.code == 0, ended.output
-    assert "(promoted): version 1 is champion" in ended.output
-    assert (project.champion(), project.versions()) == (1, 2)
-    assert project.release()["model"]["version"] == 2
+def test_after_a_rollback_the_same_candidate_is_not_promoted_again(rolled_back):
+    said, after = rolled_back
+    assert "Version 1 is champion; it was version 2" in said
+    assert after.code == 0, after.output
+    assert "(promoted): version 1 is champion" in after.output
+    assert (after.champion, after.versions) == (1, 2)
+    assert after.release["model"]["version"] == 2
 
 
-def test_a_stage_that_fails_tells_why_without_a_traceback(project):
-    project.set(check__slots=99)
-    project.set(collect__simulator__modules=1)
-    ended = project.run()
-    assert ended.code == 1, ended.output
-    assert "Stage 'collect' failed." in ended.output
-    assert "Traceback" not in ended.output
-    assert project.champion() == 1
+def test_a_stage_that_fails_tells_why_without_a_traceback(failed):
+    assert failed.code == 1, failed.output
+    assert "Stage 'collect' failed." in failed.output
+    assert "Traceback" not in failed.output
+    assert failed.champion == 1
