@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
 
 
 def brute_force(rows, gap_minutes, decay, scale):
-    """The words of DESIGN section 4 as loops: {event_id: (session, weight)}."""
+    """The words of the module as loops: {event_id: (session, weight)}."""
     clicks = {}
     for user in {row["user_id"] for row in rows}:
         mine = sorted((r for r in rows if r["user_id"] == user), key=lambda r: (r["us"], r["event_id"]))

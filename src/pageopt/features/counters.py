@@ -1,6 +1,6 @@
 """Decayed counters of a user: their layout, and the arithmetic on one user's state.
 
-A counter of events at t_1, t_2, … is S(t) = Σ 2^{−(t − t_i)/h} with half-life h (DESIGN section 4). Batch features come
+A counter of events at t_1, t_2, … is S(t) = Σ 2^{−(t − t_i)/h} with half-life h. Batch features come
 from `pageopt.features.batch.user_features`; this module is the reference they must agree with, and what serving
 computes features from. NumPy only.
 """

@@ -1,6 +1,6 @@
 """Sessions of users, and the part of a click that a later purchase of its session vouches for.
 
-DESIGN section 4, after section 4.4 of the TRNN paper: events of a user, a gap over T minutes starts a new session;
+After section 4.4 of the TRNN paper: events of a user, a gap over T minutes starts a new session;
 each click before a purchase of its session gets weight η^((t_p − t_c)/(ε·T)). Of several purchases the nearest gives
 the largest weight.
 """

@@ -1,7 +1,7 @@
 """How much less a lower slot is looked at: examination relative to the first slot.
 
 On random traffic every module is as likely in every slot, so that what remains of the difference between slots is their
-place (DESIGN section 4; TRNN paper, section 4.3): θ_s = (clicks_s/views_s) / (clicks_1/views_1).
+place (TRNN paper, section 4.3): θ_s = (clicks_s/views_s) / (clicks_1/views_1).
 """
 
 import json

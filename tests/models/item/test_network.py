@@ -39,7 +39,7 @@ def _sigmoid(x):
 
 
 def _by_formula(model, page, modules):
-    """Logits [K, Q] of one page from DESIGN section 4, one slot after the other, in NumPy."""
+    """Logits [K, Q] of one page from the formulas, one slot after the other, in NumPy."""
     w = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
 
     def fields(prefix, categorical, numeric, tokens):

@@ -1,4 +1,4 @@
-"""Which pages the train split keeps (DESIGN section 4; TRNN paper, section 4.1).
+"""Which pages the train split keeps (TRNN paper, section 4.1).
 
 Pages with no interaction are many and say little each: a share of them is kept, and weighs the more. Production pages
 show what the last model liked: they are cut to the volume of exploration, on purpose and without a weight, since the

@@ -1,6 +1,6 @@
 """Decayed counters of users at the time of each page, for whole logs.
 
-S(t) = Σ 2^{−(t − t_i)/h} over events strictly before t (DESIGN section 4), in time linear in the log: a running sum of
+S(t) = Σ 2^{−(t − t_i)/h} over events strictly before t, in time linear in the log: a running sum of
 2^{t_i/h} divided by 2^{t/h}. Powers of absolute time overflow, so time is cut into stretches of 500 half-lives: within
 one, exponents stay below 500; the stretch before adds its total, decayed; older ones would add less than 2^−500 and are
 left out. Counters below `counters.FLOOR` are 0. The reference for one user is `counters.UserState`.

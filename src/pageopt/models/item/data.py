@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pageopt.features.pages import Pages
     from pageopt.features.slot_bias import SlotBias
 
-# Purchases fade with depth by another law than clicks (DESIGN section 4, slot bias).
+# Purchases fade with depth by another law than clicks (TRNN paper, section 4.3).
 BIAS_OF_LOSS = {"click": "click", "intent": "click", "purchase": "purchase", "attributed": "purchase"}
 
 
