@@ -138,7 +138,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
     torch.manual_seed(1)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
-    model = PageNetwork.from_encoder(encoder, sizes, history="chosen")
+    model = PageNetwork.from_encoder(encoder, sizes, above="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
     model.save(folder / "trnn")

@@ -176,7 +176,7 @@ class TrainParams(Section):
     batch_size: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    width: int = Field(gt=0, description="size of the history's state and of the hidden layers")
+    width: int = Field(gt=0, description="size of the hidden layers and of what is kept of the modules above")
     embedding: int = Field(gt=0, description="size of the embeddings of modules, families and page categoricals")
     dropout: float = Field(ge=0, lt=1, description="share of the user's counters dropped while training")
     averaging: float = Field(ge=0, lt=1, description="share of the averaged weights that a step keeps; 0: no average")
@@ -184,8 +184,8 @@ class TrainParams(Section):
     losses: tuple[Loss, ...]
     loss_weights: Literal["learned", "equal"]
     slot_ips: bool
-    history: Literal["auto", "chosen", "hidden"]
-    history_dropout: float = Field(ge=0, lt=1, description="history auto: share of steps without the modules above")
+    above: Literal["auto", "chosen", "hidden"]
+    above_dropout: float = Field(ge=0, lt=1, description="above auto: share of steps without the modules above")
 
 
 class SearchParams(Section):

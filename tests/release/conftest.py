@@ -64,7 +64,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, len(modules))}), prepared / "modules.parquet")
     torch.manual_seed(slots)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
-    model = PageNetwork.from_encoder(encoder, sizes, history="chosen")
+    model = PageNetwork.from_encoder(encoder, sizes, above="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
     model.eval().save(workspace.model)

@@ -25,11 +25,11 @@ def _graph(size=SIZE, beam_start=2):
 @pytest.fixture(
     scope="module",
     params=[
-        {"architecture": "trnn", "history": "chosen"},
-        {"architecture": "trnn", "history": "hidden"},
+        {"architecture": "trnn", "above": "chosen"},
+        {"architecture": "trnn", "above": "hidden"},
         {"architecture": "mlp"},
-        {"architecture": "transformer", "history": "chosen"},
-        {"architecture": "transformer", "history": "hidden"},
+        {"architecture": "transformer", "above": "chosen"},
+        {"architecture": "transformer", "above": "hidden"},
     ],
     ids=lambda network: "-".join(network.values()),
 )
@@ -95,7 +95,7 @@ def test_equal_models_give_equal_bytes():
 
 def test_graph_of_another_model_is_refused(exported):
     _, config, _, path = exported
-    other, _ = _graph(replace(SIZE, architecture=config.architecture, history=config.history), beam_start=1)
+    other, _ = _graph(replace(SIZE, architecture=config.architecture, above=config.above), beam_start=1)
     other.heads.bias.data += 0.5
     with pytest.raises(ExportError, match=r"export\.pass_tolerance"):
         compare(other, config, path, 1e-5, (5,))

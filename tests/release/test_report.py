@@ -155,7 +155,7 @@ def test_charts_are_well_formed_and_stay_inside_their_frame():
 
 def test_says_why_the_modules_above_are_seen_or_hidden(workspace, tmp_path):
     epochs = [{"epoch": 1, "valid": {"click": 0.2}}]
-    trained = {"constant_losses": {"click": 0.3}, "epochs": epochs, "history_choice": "The modules above are hidden."}
+    trained = {"constant_losses": {"click": 0.3}, "epochs": epochs, "above_choice": "The modules above are hidden."}
     (workspace.reports / "train.json").write_text(json.dumps(trained))
     page = report.write(workspace, tmp_path / "new", release(), None, 0.95)[1].read_text()
     assert "The modules above are hidden." in page

@@ -47,7 +47,7 @@ def _expected(model, encoded, row, candidates, slots, search):
     return candidates[list(page.chosen)], page
 
 
-@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
+@pytest.mark.parametrize(("architecture", "above"), NETWORKS)
 @pytest.mark.parametrize(
     "search",
     [
@@ -57,8 +57,8 @@ def _expected(model, encoded, row, candidates, slots, search):
         {"width": 2, "beam_start": 9, "objective": "purchase"},
     ],
 )
-def test_graph_decides_as_the_reference(architecture, history, search):
-    model = inputs.model(replace(SIZE, architecture=architecture, history=history), seed=3, spread=4.0)
+def test_graph_decides_as_the_reference(architecture, above, search):
+    model = inputs.model(replace(SIZE, architecture=architecture, above=above), seed=3, spread=4.0)
     graph = PageGraph(model, **search)
     random = np.random.default_rng(5)
     pages = 0
@@ -79,10 +79,10 @@ def test_graph_decides_as_the_reference(architecture, history, search):
     assert pages > 15
 
 
-@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
-def test_a_full_beam_finds_the_best_of_all_pages(architecture, history):
+@pytest.mark.parametrize(("architecture", "above"), NETWORKS)
+def test_a_full_beam_finds_the_best_of_all_pages(architecture, above):
     """With as many beams as there are prefixes, nothing is left out: the search is exhaustive."""
-    model = inputs.model(replace(SIZE, slots=3, architecture=architecture, history=history), seed=8, spread=4.0)
+    model = inputs.model(replace(SIZE, slots=3, architecture=architecture, above=above), seed=8, spread=4.0)
     graph = PageGraph(model, width=5 * 4, beam_start=1, objective="click")
     encoded = inputs.pages(SIZE, 6)
     candidates = np.random.default_rng(3).random((6, SIZE.modules)).argsort(1)[:, :5]

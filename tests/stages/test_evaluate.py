@@ -19,7 +19,7 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.pages import load_pages
-from pageopt.models.item.network import PageNetwork, history_mode
+from pageopt.models.item.network import PageNetwork, above_mode
 from pageopt.policies.static import static_pages
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected
@@ -142,7 +142,7 @@ def make_workspace(tmp_path, log) -> Callable[..., Workspace]:
         torch.manual_seed(0)
         params = load(workspace.params, TrainParams).model_copy(update={"width": 8, "embedding": 4})
         params = params.model_copy(update={"architecture": architecture})
-        model = PageNetwork.from_encoder(encoder, params, history_mode(params, single_slots=False), losses)
+        model = PageNetwork.from_encoder(encoder, params, above_mode(params, single_slots=False), losses)
         model.start_from(dict.fromkeys(losses, 0.1))
         model.save(workspace.model)
         workspace.raw.mkdir(parents=True)

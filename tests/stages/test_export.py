@@ -18,7 +18,7 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.store.snapshot import write_snapshot
 from pageopt.models.common.training import seeded
-from pageopt.models.item.network import PageNetwork, history_mode, load_network
+from pageopt.models.item.network import PageNetwork, above_mode, load_network
 from pageopt.release.export import first_load
 from pageopt.search.graph import PageGraph, decide
 from pageopt.stages import export
@@ -64,8 +64,8 @@ def _exported(root: Path, architecture: str) -> Workspace:
     layout = CounterLayout((24.0,), ("click",), ("click",), FAMILIES, ("shoes",))
     write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
     settings = load(workspace.params, TrainParams)
-    history = history_mode(settings, single_slots=False)
-    model = seeded(lambda: PageNetwork.from_encoder(encoder, settings, history, ("click", "purchase")), 1)
+    above = above_mode(settings, single_slots=False)
+    model = seeded(lambda: PageNetwork.from_encoder(encoder, settings, above, ("click", "purchase")), 1)
     model.start_from({"click": 0.1, "purchase": 0.02})
     model.save(workspace.model)
     export.run(workspace)

@@ -103,14 +103,12 @@ def _report(workspace):
     return json.loads((workspace.reports / "train.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    ("architecture", "history"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")]
-)
-def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, history):
-    workspace = make_workspace(architecture=architecture, history=history)
+@pytest.mark.parametrize(("architecture", "above"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")])
+def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, above):
+    workspace = make_workspace(architecture=architecture, above=above)
     train.run(workspace)
     model = load_network(workspace.model)
-    assert (model.config.architecture, model.config.history) == (architecture, history)
+    assert (model.config.architecture, model.config.above) == (architecture, above)
     assert model.config.losses == ("click", "attributed")
     report = _report(workspace)
     assert report["architecture"] == architecture
@@ -138,10 +136,10 @@ def test_same_pages_same_files(make_workspace):
     assert contents[0] == contents[1]
 
 
-def test_single_slots_teach_no_history(make_workspace):
+def test_single_slots_teach_nothing_of_modules_above(make_workspace):
     workspace = make_workspace(observed="single")
     train.run(workspace)
-    assert load_network(workspace.model).config.history == "hidden"
+    assert load_network(workspace.model).config.above == "hidden"
 
 
 def test_logs_without_purchases_train_the_rest(make_workspace):
@@ -189,7 +187,7 @@ def test_killed_stage_starts_again_and_gives_the_same_bytes(make_workspace):
 
 @pytest.mark.parametrize(("way", "told", "other"), [("chosen", "seen", "hidden"), ("hidden", "hidden", "seen")])
 def test_says_why_the_modules_above_are_seen_or_hidden(way, told, other):
-    best = Epoch(2, {}, {}, relative=0.79, factors={}, history=way, otherwise=0.81)
+    best = Epoch(2, {}, {}, relative=0.79, factors={}, above=way, otherwise=0.81)
     assert train._choice(best) == (
         f"The modules above a slot are {told}, as the validation split chose: "
         f"0.7900 of the base rate's loss, 0.8100 where they are {other}."

@@ -152,7 +152,7 @@ def write_bundle(
         "objective": search.objective,
         "heads": list(HEADS),
         "trained_heads": list(model.config.trained_heads),
-        "history": model.config.history,
+        "above": model.config.above,
         "families": model.config.families,
         "modules": model.config.modules,
         "max_candidates": max_candidates,

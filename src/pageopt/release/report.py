@@ -218,7 +218,7 @@ def write(
         confidence=f"{confidence:.0%}",
         differences=_differences(evaluation),
         training=_training(train),
-        history=train.get("history_choice"),
+        above=train.get("above_choice"),
         calibration=_calibration(evaluation),
         slot_bias=_slot_bias(_read(workspace.prepared / "slot_bias.json")),
         exposure=_exposure(exposure),

@@ -8,7 +8,7 @@ Shapes:
     B pages   N candidates   K slots   W beams   H width   E size of an embedding   M modules   Q heads
 
 What repeats is computed once: what depends on the module alone when the graph is made, what a module meets in the fit
-once a page and added to with each module chosen, and of the history as much as its architecture allows
+once a page and added to with each module chosen, and of what stands above as much as the architecture allows
 (pageopt.models.item.above.Steps). A beam is scored by
 g = −Σ log(1 − P) = Σ softplus(logit), which ranks pages as φ = 1 − e^(−g) does and does not lose the digits of small
 probabilities.
@@ -63,11 +63,11 @@ class PageGraph(nn.Module):
             h_m = model.encode_modules()
             self.register_buffer("part_of_module", model.from_module(h_m))  # v [M, H]
             self.register_buffer("fit_of_module", model.fit_of_module(h_m))  # [M, Q·E]
-            above = None if model.fit_of_above is None else model.fit_of_above(h_m)
-            self.register_buffer("fit_of_above", above)  # [M, Q·E], what a chosen module adds
+            added = None if model.fit_of_above is None else model.fit_of_above(h_m)
+            self.register_buffer("fit_of_above", added)  # [M, Q·E], what a chosen module adds
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
-        hidden = model.config.history == "hidden"
-        self.history = model.history.steps(model.from_output.weight.detach(), h_m, hidden=hidden)
+        hidden = model.config.above == "hidden"
+        self.above = model.above.steps(model.from_output.weight.detach(), h_m, hidden=hidden)
 
     def forward(
         self, categorical: Tensor, numeric: Tensor, tokens: Tensor, candidates: Tensor, available: Tensor, slots: Tensor
@@ -100,13 +100,13 @@ class PageGraph(nn.Module):
         h_x = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))  # [B, H]
         met = self.fit_of_page(h_x).unsqueeze(1)  # [B, W, Q·E]
         fits = rows(self.fit_of_module, candidates).unflatten(-1, (len(HEADS), -1)).permute(0, 2, 3, 1)  # [B, Q, E, N]
-        state = self.history.start(h_x, offered)
+        state = self.above.start(h_x, offered)
         g = torch.zeros_like(h_x[:, :1])  # [B, W]
         above = torch.full_like(page, -1)  # [B, W] family of the module above
         steps: list[_Step] = []
         for slot in range(1, self.slots + 1):
             W = g.shape[1]
-            u, looked = self.history.look(state, offered, slot)  # [B, W, N, H], or 1 for W or N
+            u, looked = self.above.look(state, offered, slot)  # [B, W, N, H], or 1 for W or N
             fit = met.unflatten(-1, (len(HEADS), -1)).transpose(1, 2) @ fits  # [B, Q, W, N]
             evidence = self.heads(torch.relu(u + part)) + fit.permute(0, 2, 3, 1)  # [B, W, N, Q], or 1 for W
             if evidence.shape[1] < W:
@@ -126,7 +126,7 @@ class PageGraph(nn.Module):
             beam = page * W + parent  # [B, W] rows of [B·W]
             above = family.squeeze(1).gather(1, choice)
             module = candidates.gather(1, choice)  # [B, W]
-            state = self.history.go_on(looked, Chosen(beam, module, above), slot)
+            state = self.above.go_on(looked, Chosen(beam, module, above), slot)
             if self.fit_of_above is not None:
                 met = rows(met.flatten(0, 1), beam) + rows(self.fit_of_above, module)
             gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, rows(gone.flatten(0, 1), beam))

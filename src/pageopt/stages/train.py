@@ -18,7 +18,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common import training
 from pageopt.models.common.training import Epoch, TrainingRecord
 from pageopt.models.item.data import PageTensors, page_tensors
-from pageopt.models.item.network import PageNetwork, history_mode
+from pageopt.models.item.network import PageNetwork, above_mode
 from pageopt.workspace import Workspace
 
 
@@ -45,8 +45,8 @@ def run(workspace: Workspace) -> None:
             "Collect more logs, or choose losses that your logs hold."
         )
     train, valid = train.only(losses), tensors("valid").only(losses)
-    history = history_mode(params, single_slots=schema["observed"] == "single")
-    model = training.seeded(partial(PageNetwork.from_encoder, encoder, params, history, losses), params.seed)
+    above = above_mode(params, single_slots=schema["observed"] == "single")
+    model = training.seeded(partial(PageNetwork.from_encoder, encoder, params, above, losses), params.seed)
     record = training.train(model, train, valid, params, workspace.checkpoints)
 
     model.save(workspace.model)
@@ -73,8 +73,8 @@ def _report(
     report = {
         "pages": pages,
         "architecture": model.config.architecture,
-        "history": model.config.history,
-        "history_choice": _choice(record.best),
+        "above": model.config.above,
+        "above_choice": _choice(record.best),
         "losses": model.config.losses,
         "dropped_losses": dropped,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -99,7 +99,7 @@ def _choice(best: Epoch) -> str | None:
     """Why the model sees the modules above, or does not, where the validation split had the choice."""
     if best.otherwise is None:
         return None
-    seen, hidden = ("seen", "hidden") if best.history == "chosen" else ("hidden", "seen")
+    seen, hidden = ("seen", "hidden") if best.above == "chosen" else ("hidden", "seen")
     return (
         f"The modules above a slot are {seen}, as the validation split chose: "
         f"{best.relative:.4f} of the base rate's loss, {best.otherwise:.4f} where they are {hidden}."
@@ -111,7 +111,7 @@ def _summary(model: PageNetwork, record: TrainingRecord, dropped: Sequence[str],
     best = record.best
     console.print(
         f"Trained {model.config.architecture} on {pages:,} pages, losses {', '.join(model.config.losses)}; "
-        f"history of the page: {model.config.history}."
+        f"modules above: {model.config.above}."
     )
     if dropped:
         console.print(f"[yellow]Left out {', '.join(dropped)}: the logs hold no such labels.[/yellow]")

@@ -32,8 +32,8 @@ PARAMS = TrainParams(
     losses=("click",),
     loss_weights="learned",
     slot_ips=False,
-    history="chosen",
-    history_dropout=0.25,
+    above="chosen",
+    above_dropout=0.25,
 )
 
 
@@ -56,8 +56,8 @@ def _pages(count, seed, losses=("click",), rate=None):
     )
 
 
-def _model(history="chosen", losses=("click",), architecture="trnn"):
-    return inputs.model(replace(SIZE, architecture=architecture, history=history, losses=losses), seed=1)
+def _model(above="chosen", losses=("click",), architecture="trnn"):
+    return inputs.model(replace(SIZE, architecture=architecture, above=above, losses=losses), seed=1)
 
 
 def _bytes(model, folder):
@@ -109,11 +109,11 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("history", ["chosen", "auto"])
+@pytest.mark.parametrize("above", ["chosen", "auto"])
 @pytest.mark.parametrize("losses", [("click",), ("click", "intent", "purchase", "attributed")])
-def test_resumed_training_gives_the_same_bytes(tmp_path, losses, history, architecture):
+def test_resumed_training_gives_the_same_bytes(tmp_path, losses, above, architecture):
     train, valid = _pages(600, 1, losses), _pages(200, 2, losses)
-    params = PARAMS.model_copy(update={"history": history})
+    params = PARAMS.model_copy(update={"above": above})
     whole = _model(losses=losses, architecture=architecture)
     record = training.train(whole, train, valid, params)
 
@@ -240,9 +240,9 @@ def test_the_validation_split_decides_whether_the_modules_above_are_seen(page_ef
     rate = _below_family_0 if page_effects else lambda family: np.where(family == 0, 0.4, 0.1)
     train, valid = _pages(3000, 1, rate=rate), _pages(2000, 2, rate=rate)
     model = _model(architecture=architecture)
-    params = PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01, "history": "auto"})
+    params = PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01, "above": "auto"})
     record = training.train(model, train, valid, params)
-    assert model.config.history == record.best.history == ("chosen" if page_effects else "hidden")
+    assert model.config.above == record.best.above == ("chosen" if page_effects else "hidden")
     assert record.best.otherwise is not None
     assert record.best.otherwise > record.best.relative
     assert training.evaluate(model, valid) == record.best.valid
@@ -251,14 +251,14 @@ def test_the_validation_split_decides_whether_the_modules_above_are_seen(page_ef
 
 @pytest.mark.parametrize("architecture", ["trnn", "transformer"])
 @pytest.mark.parametrize("page_effects", [True, False])
-def test_history_pays_where_modules_above_matter_and_only_there(page_effects, architecture):
+def test_seeing_the_modules_above_pays_where_they_matter_and_only_there(page_effects, architecture):
     rate = _below_family_0 if page_effects else lambda family: np.full(family.shape, 0.2)
     train, valid = _pages(3000, 1, rate=rate), _pages(2000, 2, rate=rate)
     losses = {}
-    for history in ("chosen", "hidden"):
-        model = _model(history, architecture=architecture)
+    for above in ("chosen", "hidden"):
+        model = _model(above, architecture=architecture)
         training.train(model, train, valid, PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01}))
-        losses[history] = _page_losses(model, valid)
+        losses[above] = _page_losses(model, valid)
     gain = losses["hidden"] - losses["chosen"]
     z = gain.mean() / (gain.std(ddof=1) / np.sqrt(len(gain)))
     assert z > 5 if page_effects else z < 2.5

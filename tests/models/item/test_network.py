@@ -11,7 +11,7 @@ from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
 from pageopt.models.common.field_encoder import ModuleTable
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS
-from pageopt.models.item.network import PageNetwork, history_mode, load_network
+from pageopt.models.item.network import PageNetwork, above_mode, load_network
 from pageopt.studies.bench import inputs
 from pageopt.studies.bench.inputs import Size
 
@@ -60,36 +60,34 @@ def _by_formula(model, page, modules):
         """o of each slot, in turn."""
         h, c = h_x, np.zeros_like(h_x)
         for family in families:
-            o, c_next = cell(w["history.family.weight"][family], h, c)
+            o, c_next = cell(w["above.family.weight"][family], h, c)
             yield o + h_x
-            if model.config.history == "chosen":
+            if model.config.above == "chosen":
                 h, c = o, c_next
             else:
-                h, c = cell(w["history.family.weight"][-1], h, c)
+                h, c = cell(w["above.family.weight"][-1], h, c)
 
     def slot_mlp(h_x):
-        for emb in w["history.slot.weight"]:
-            hidden = np.maximum(linear("history.first", np.concatenate([h_x, emb])), 0)
-            yield np.tanh(linear("history.second", hidden))
+        for emb in w["above.slot.weight"]:
+            hidden = np.maximum(linear("above.first", np.concatenate([h_x, emb])), 0)
+            yield np.tanh(linear("above.second", hidden))
 
     def attention(h_x, h_m):
         """o of each slot: one head after the other, one token above after the other."""
-        page = np.split(linear("history.of_page", h_x), 3)
-        shown = [
-            np.split(linear("history.of_module", h) + w["history.of_slot.weight"][s], 3) for s, h in enumerate(h_m)
-        ]
+        page = np.split(linear("above.of_page", h_x), 3)
+        shown = [np.split(linear("above.of_module", h) + w["above.of_slot.weight"][s], 3) for s, h in enumerate(h_m)]
         size = len(h_x) // 4
         for slot, (query, _, _) in enumerate(shown):
-            tokens = [page] if model.config.history == "hidden" else [page, *shown[:slot]]
+            tokens = [page] if model.config.above == "hidden" else [page, *shown[:slot]]
             parts = []
             for head in range(4):
                 at = slice(head * size, (head + 1) * size)
                 weight = np.exp([(query + page[0])[at] @ key[at] / np.sqrt(size) for _, key, _ in tokens])
                 parts.append(weight / weight.sum() @ np.array([value[at] for *_, value in tokens]))
-            yield h_x + w["history.slot.weight"][slot] + np.concatenate(parts)
+            yield h_x + w["above.slot.weight"][slot] + np.concatenate(parts)
 
     def cell(x, h, c):
-        lstm = {name.removeprefix("history.lstm."): value for name, value in w.items()}
+        lstm = {name.removeprefix("above.lstm."): value for name, value in w.items()}
         gates = lstm["weight_ih_l0"] @ x + lstm["bias_ih_l0"] + lstm["weight_hh_l0"] @ h + lstm["bias_hh_l0"]
         i, f, g, o = np.split(gates, 4)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
@@ -113,7 +111,7 @@ def _by_formula(model, page, modules):
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
         sums = joined @ np.concatenate([o, h]) + w["from_module.bias"]
         fit = (met * linear("fit_of_module", h)).reshape(len(HEADS), -1).sum(1)
-        if model.config.history == "chosen":
+        if model.config.above == "chosen":
             met = met + w["fit_of_above.weight"] @ h
         evidence = linear("heads", np.maximum(sums, 0)) + fit
         chance = _sigmoid(evidence) * np.array([1, *_sigmoid(evidence[[0, 0]])])  # of a click; of both, given one
@@ -128,11 +126,11 @@ def test_a_network_asked_to_hide_the_modules_above_is_the_one_that_hides_them(ar
     pages, modules = _tensors(size, 9), torch.from_numpy(inputs.shown(size, 9))
     with torch.inference_mode():
         seen, asked = model(*pages, modules), model(*pages, modules, hidden=True)
-        model.hide_history()
+        model.hide_above()
         hiding = model(*pages, modules)
     model.save(tmp_path)
     loaded = load_network(tmp_path)
-    assert loaded.config == replace(model.config, history="hidden")
+    assert loaded.config == replace(model.config, above="hidden")
     with torch.inference_mode():
         assert torch.equal(loaded(*pages, modules), hiding)
     assert torch.equal(asked, hiding)
@@ -140,9 +138,9 @@ def test_a_network_asked_to_hide_the_modules_above_is_the_one_that_hides_them(ar
     assert not torch.allclose(asked[:, 1:], seen[:, 1:])
 
 
-@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
-def test_forward_is_the_formula(architecture, history):
-    size = replace(SIZE, architecture=architecture, history=history)
+@pytest.mark.parametrize(("architecture", "above"), NETWORKS)
+def test_forward_is_the_formula(architecture, above):
+    size = replace(SIZE, architecture=architecture, above=above)
     model = inputs.model(size, seed=1)
     page = _tensors(size, 1)
     page[2][0, 0, 3:] = 0  # padding
@@ -179,10 +177,10 @@ def test_a_slot_does_not_see_those_below_it(architecture, slot, seed):
         )
 
 
-@pytest.mark.parametrize(("architecture", "history"), NETWORKS)
-def test_what_each_network_sees_above(architecture, history):
-    """The modules; nothing where the history is hidden, as in the MLP. TRNN's LSTM alone sees their families only."""
-    model = inputs.model(replace(SIZE, architecture=architecture, history=history), spread=3.0)
+@pytest.mark.parametrize(("architecture", "above"), NETWORKS)
+def test_what_each_network_sees_above(architecture, above):
+    """The modules; nothing where they are hidden, as in the MLP. TRNN's LSTM alone sees their families only."""
+    model = inputs.model(replace(SIZE, architecture=architecture, above=above), spread=3.0)
     page = _tensors(SIZE, 1)
     family = model.family_of.numpy()
     last = 0
@@ -190,13 +188,13 @@ def test_what_each_network_sees_above(architecture, history):
     other = next(m for m in range(2, 15) if family[m] not in (family[1], family[last]))
     with torch.inference_mode():
         first, second, third = (model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other))
-        if architecture == "trnn" and history == "chosen":
+        if architecture == "trnn" and above == "chosen":
             model.fit_of_above.weight.zero_()
             by_family = [model(*page, torch.tensor([[m, last]]))[0, 1] for m in (1, same, other)]
             assert torch.equal(by_family[0], by_family[1])
             assert not torch.equal(by_family[0], by_family[2])
-    assert torch.equal(first, second) == (history == "hidden")
-    assert torch.equal(first, third) == (history == "hidden")
+    assert torch.equal(first, second) == (above == "hidden")
+    assert torch.equal(first, third) == (above == "hidden")
 
 
 @pytest.mark.parametrize("architecture", ["trnn", "transformer"])
@@ -213,8 +211,7 @@ def test_an_empty_slot_says_nothing_of_any_module(architecture):
 def test_networks_are_of_one_size():
     """The paper compares models of a similar number of parameters (section 7.2)."""
     count = {
-        name: sum(p.numel() for p in inputs.model(Size(architecture=name)).history.parameters())
-        for name in ARCHITECTURES
+        name: sum(p.numel() for p in inputs.model(Size(architecture=name)).above.parameters()) for name in ARCHITECTURES
     }
     assert count["mlp"] == pytest.approx(count["trnn"], rel=0.02)
     assert count["transformer"] == pytest.approx(count["trnn"], rel=0.1)
@@ -236,15 +233,15 @@ def test_attention_heads_must_divide_the_width():
         ("mlp", "hidden", True, "hidden"),
     ],
 )
-def test_history_follows_the_logs_unless_asked(architecture, asked, single_slots, expected):
-    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": architecture, "history": asked})
-    assert history_mode(params, single_slots=single_slots) == expected
+def test_what_is_seen_above_follows_the_logs_unless_asked(architecture, asked, single_slots, expected):
+    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": architecture, "above": asked})
+    assert above_mode(params, single_slots=single_slots) == expected
 
 
 def test_an_mlp_cannot_be_asked_to_see_the_modules_above():
-    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": "mlp", "history": "chosen"})
-    with pytest.raises(TrainingError, match=r"train\.history"):
-        history_mode(params, single_slots=False)
+    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": "mlp", "above": "chosen"})
+    with pytest.raises(TrainingError, match=r"train\.above"):
+        above_mode(params, single_slots=False)
 
 
 @pytest.mark.parametrize(

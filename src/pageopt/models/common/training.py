@@ -2,9 +2,10 @@
 
 The model that is validated and kept is the running average over the steps (pageopt.models.common.averaging).
 
-With train.history = auto it learns, from a share of the steps, to do without the modules above; the validation split
-says which way it predicts better, and so it is kept. Where modules do not act on each other, a history costs quality:
-what it learns is noise, and the search picks the pages that noise makes look good. This is our addition to the paper.
+With train.above = auto it learns, from a share of the steps, to do without the modules above; the validation split
+says which way it predicts better, and so it is kept. Where modules do not act on each other, seeing them costs quality:
+what it learns of them is noise, and the search picks the pages that noise makes look good. This is our addition to the
+paper.
 
 Nothing random is left to order or time: the first weights come from the seed, the order of pages and what dropout drops
 from (seed, epoch). A training killed after any epoch and started again ends with the same weights.
@@ -32,23 +33,22 @@ from pageopt.models.common import averaging, checkpoint, losses
 from pageopt.models.common import field_encoder as fields
 from pageopt.models.common.averaging import Average
 from pageopt.models.common.losses import LossWeights, masked_cross_entropy
-from pageopt.models.item import above as history
-from pageopt.models.item import data, family_lstm, heads, module_attention, network, network_config, slot_mlp
+from pageopt.models.item import above, data, family_lstm, heads, module_attention, network, network_config, slot_mlp
 from pageopt.models.item.data import PageTensors
 from pageopt.models.item.heads import HEAD_OF_LOSS
 from pageopt.models.item.network import PageNetwork
-from pageopt.models.item.network_config import HistoryMode
+from pageopt.models.item.network_config import AboveMode
 
 EVALUATION_BATCH = 4096
-_HIDING = 1  # tells the draw of steps without history from that of the order of pages
+_HIDING = 1  # tells the draw of steps that see nothing above from that of the order of pages
 # What the result of a training depends on, apart from this module.
 _CODE: tuple[ModuleType, ...] = (
+    above,
     averaging,
     data,
     family_lstm,
     fields,
     heads,
-    history,
     losses,
     module_attention,
     network,
@@ -64,7 +64,7 @@ class Epoch:
     `train` is that of the weights during the pass, `valid` of their average after it. `relative` is the mean over
     losses of the validation loss divided by that of a constant prediction, the number early stop watches: below 1 the
     model knows more than the base rates. It does not move with the learned weights between losses, as a total would.
-    Both are of the better `history`; `otherwise` is the relative loss with the other one, None where one alone was
+    Both are of the better `above`; `otherwise` is the relative loss with the other one, None where one alone was
     tried.
     """
 
@@ -73,7 +73,7 @@ class Epoch:
     valid: dict[str, float]
     relative: float
     factors: dict[str, float]
-    history: HistoryMode
+    above: AboveMode
     otherwise: float | None
 
 
@@ -156,8 +156,8 @@ def train(
                 if path is not None:
                     run.keep(path)
         model.load_state_dict(run.best)
-    if run.record.best.history == "hidden":
-        model.hide_history()
+    if run.record.best.above == "hidden":
+        model.hide_above()
     model.eval()
     return run.record
 
@@ -187,7 +187,7 @@ class _Run:
     ):
         self.model, self.train, self.valid, self.params = model, train, valid, params
         self.slots_shown = train.slots_shown()
-        self.both = params.history == "auto" and model.config.history == "chosen"
+        self.both = params.above == "auto" and model.config.above == "chosen"
         self.record = TrainingRecord(constant=_constant_losses(valid, rates))
         self.between = LossWeights(_constant_losses(train, rates), learned=params.loss_weights == "learned")
         groups: list[dict] = [{"params": [*model.parameters()], "weight_decay": params.weight_decay}]
@@ -205,7 +205,7 @@ class _Run:
             torch.manual_seed(int(np.random.SeedSequence((self.params.seed, epoch)).generate_state(1)[0]))
             mean = self._pass(epoch, order, progress, task) / (len(order) * self.slots_shown)
         names = self.between.names
-        ways: tuple[HistoryMode, ...] = ("chosen", "hidden") if self.both else (self.model.config.history,)
+        ways: tuple[AboveMode, ...] = ("chosen", "hidden") if self.both else (self.model.config.above,)
         tried = [(*self._validate(way), way) for way in ways]
         (relative, valid, way), *others = sorted(tried, key=lambda each: each[0])
         result = Epoch(
@@ -214,7 +214,7 @@ class _Run:
             valid=valid,
             relative=relative,
             factors=self.between.factors(),
-            history=way,
+            above=way,
             otherwise=others[0][0] if others else None,
         )
         self.record.epochs.append(result)
@@ -222,7 +222,7 @@ class _Run:
             self.best = {name: value.clone() for name, value in self.averaged.model.state_dict().items()}
         progress.update(task, valid=self.record.best.relative)
 
-    def _validate(self, way: HistoryMode) -> tuple[float, dict[str, float]]:
+    def _validate(self, way: AboveMode) -> tuple[float, dict[str, float]]:
         """Validation loss of the averaged weights, relative to the constant's and by loss."""
         valid = evaluate(self.averaged.model, self.valid, hidden=way == "hidden")
         return sum(valid[name] / self.record.constant[name] for name in valid) / len(valid), valid
@@ -232,7 +232,7 @@ class _Run:
         total = torch.zeros(len(self.between.names), dtype=torch.float64)
         self.model.train()
         steps = order.split(self.params.batch_size)
-        share = self.params.history_dropout if self.both else 0.0
+        share = self.params.above_dropout if self.both else 0.0
         without = np.random.default_rng((self.params.seed, epoch, _HIDING)).random(len(steps)) < share
         for rows, hidden in zip(steps, without.tolist(), strict=True):
             batch = self.train.take(rows)

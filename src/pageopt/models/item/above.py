@@ -1,6 +1,6 @@
 """What stands above a slot: the one part in which page networks differ, in two runtimes that share weights.
 
-Training knows the whole page, so `History.forward` gives the output o of every slot in one pass. The search does not:
+Training knows the whole page, so `Above.forward` gives the output o of every slot in one pass. The search does not:
 `Steps` gives, slot by slot and for every beam, what each candidate would meet there, and then goes on with the chosen
 one. Both say the same: o of slot s depends on the page, on the modules above s, and on the slot.
 
@@ -37,7 +37,7 @@ class Chosen(NamedTuple):
 
 
 class Steps(nn.Module, ABC):
-    """A history slot by slot, for the search; everything that depends on the weights alone is computed when it is made.
+    """`Above` slot by slot, for the search; everything that depends on the weights alone is computed when it is made.
 
     Its operations are exported to ONNX: no branches on values, and no sizes but the number of pages and of candidates
     may vary.
@@ -58,8 +58,8 @@ class Steps(nn.Module, ABC):
         """State below `slot`, where the beams took `chosen`."""
 
 
-class History(nn.Module, ABC):
-    """A history with its weights."""
+class Above(nn.Module, ABC):
+    """What a network makes of the page and of what stands above a slot, with the weights for it."""
 
     @abstractmethod
     def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:

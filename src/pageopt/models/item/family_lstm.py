@@ -1,11 +1,11 @@
-"""TRNN's history: an LSTM over the families of the page, from h_x (paper section 5.1, first stage).
+"""What stands above, to TRNN: an LSTM over the families of the page, from h_x (paper section 5.1, first stage).
 
 Shapes:
     B pages   K slots   N candidates   W beams   F families   H width   E size of an embedding
-    S families a step looks at: F, and the unknown one where the history is hidden
+    S families a step looks at: F, and the unknown one where what stands above is hidden
 
 The LSTM starts from (h_x, 0). At slot s, for every family f, (h^f, c^f) = LSTMCell(emb(f), state); the state that goes
-on is the one of the chosen module's family, or where the history is hidden that of an unknown family. A module gets
+on is the one of the chosen module's family, or where modules are hidden that of an unknown family. A module gets
 
     o = h^f + h_x
 
@@ -16,11 +16,11 @@ all above. In training one fused pass serves all slots; the search takes the ste
 import torch
 from torch import Tensor, nn
 
-from pageopt.models.item.above import Chosen, History, Offered, Product, State, Steps, rows
+from pageopt.models.item.above import Above, Chosen, Offered, Product, State, Steps, rows
 from pageopt.models.item.network_config import NetworkConfig
 
 
-class FamilyLstm(History):
+class FamilyLstm(Above):
     """The LSTM with the embeddings of families it reads; row F is "a module of which we do not know the family"."""
 
     def __init__(self, config: NetworkConfig):
@@ -33,7 +33,7 @@ class FamilyLstm(History):
             self.lstm.all_weights[0][3][H : 2 * H] += 1
 
     def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
-        """o `[B, K, H]`; see `History.forward`."""
+        """o `[B, K, H]`; see `Above.forward`."""
         return h_x.unsqueeze(1) + (self._hidden(h_x, family) if hidden else self._chosen(h_x, family))
 
     def _chosen(self, h_x: Tensor, family: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class FamilyLstm(History):
         return torch.lstm_cell(x, state, *self.lstm.all_weights[0])
 
     def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
-        """All families a step; see `History.steps`."""
+        """All families a step; see `Above.steps`."""
         return FamilyLstmSteps(self, from_output, hidden)
 
     def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
@@ -78,12 +78,12 @@ class FamilyLstmSteps(Steps):
     recurrent: Tensor
     output: Tensor
 
-    def __init__(self, history: FamilyLstm, from_output: Tensor, hidden: bool):
+    def __init__(self, above: FamilyLstm, from_output: Tensor, hidden: bool):
         super().__init__()
         self.hidden = hidden
-        self.families = history.family.num_embeddings - 1
-        w_ih, w_hh, b_ih, b_hh = (value.detach() for value in history.lstm.all_weights[0])
-        seen = history.family.weight.detach()[: self.families + int(self.hidden)]
+        self.families = above.family.num_embeddings - 1
+        w_ih, w_hh, b_ih, b_hh = (value.detach() for value in above.lstm.all_weights[0])
+        seen = above.family.weight.detach()[: self.families + int(self.hidden)]
         self.register_buffer("gates_of_family", seen @ w_ih.T + b_ih + b_hh)  # [S, 4H]
         self.register_buffer("recurrent", w_hh.T.contiguous())  # [H, 4H]
         self.register_buffer("output", from_output.detach().T.contiguous())  # W_oᵀ [H, H]

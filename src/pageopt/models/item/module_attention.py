@@ -1,4 +1,4 @@
-"""The transformer's history: causal attention over the modules above (what the paper's section 9 plans).
+"""What stands above, to the transformer: causal attention over the modules (what the paper's section 9 plans).
 
 One layer, as a transformer's: attention of each slot over what stands above it, then the small network that all page
 networks share, with the candidate as its residual input. Tokens are the page, from h_x, and the modules above, from h_m
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pageopt.errors import TrainingError
-from pageopt.models.item.above import Chosen, History, Offered, Product, State, Steps, rows
+from pageopt.models.item.above import Above, Chosen, Offered, Product, State, Steps, rows
 from pageopt.models.item.network_config import NetworkConfig
 
 ATTENTION_HEADS = 4
 
 
-class ModuleAttention(History):
+class ModuleAttention(Above):
     """Queries, keys and values of page, modules and slots. Raises TrainingError where heads do not divide the width."""
 
     def __init__(self, config: NetworkConfig):
@@ -47,7 +47,7 @@ class ModuleAttention(History):
             self.slot.weight *= 0.1
 
     def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
-        """o `[B, K, H]`; see `History.forward`."""
+        """o `[B, K, H]`; see `Above.forward`."""
         K = module.shape[1]
         page = self.of_page(h_x).unsqueeze(1)  # [B, 1, 3H]
         shown = functional.embedding(module.clamp(min=0), self.of_module(h_m)) + self.of_slot.weight[:K]  # [B, K, 3H]
@@ -64,7 +64,7 @@ class ModuleAttention(History):
         return h_x.unsqueeze(1) + self.slot.weight[:K] + attended.transpose(1, 2).flatten(2)
 
     def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
-        """A cache of keys and values a beam; see `History.steps`."""
+        """A cache of keys and values a beam; see `Above.steps`."""
         return ModuleAttentionSteps(self, from_output, h_m, hidden)
 
     def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
@@ -93,7 +93,7 @@ class ModuleAttentionSteps(Steps):
     page_bias: Tensor
     output_of_slot: Tensor
 
-    def __init__(self, history: ModuleAttention, from_output: Tensor, h_m: Tensor, hidden: bool):
+    def __init__(self, above: ModuleAttention, from_output: Tensor, h_m: Tensor, hidden: bool):
         super().__init__()
         self.hidden = hidden
         A = ATTENTION_HEADS
@@ -101,20 +101,20 @@ class ModuleAttentionSteps(Steps):
         with torch.no_grad():
             folded = _fold(from_output)  # [H, A·H]
             scale = (H // A) ** -0.5
-            tables = {"module": history.of_module(h_m), "slot": history.of_slot.weight}
+            tables = {"module": above.of_module(h_m), "slot": above.of_slot.weight}
             for name, table in tables.items():
                 query, key, value = table.chunk(3, -1)
                 self.register_buffer(f"query_of_{name}", query * scale)  # [·, H]
                 self.register_buffer(f"key_of_{name}", key.contiguous())  # [·, H]
                 self.register_buffer(f"value_of_{name}", value @ folded)  # [·, A·H]
             # Of the page: query, key and value by heads, and the residual part of u, in one product.
-            query, key, value = history.of_page.weight.chunk(3)
-            query_bias, key_bias, value_bias = history.of_page.bias.chunk(3)
+            query, key, value = above.of_page.weight.chunk(3)
+            query_bias, key_bias, value_bias = above.of_page.bias.chunk(3)
             parts = [query.T * scale, key.T, value.T @ folded, from_output.T]
             self.register_buffer("page_weight", torch.cat(parts, 1))  # [H, (3 + A)·H]
             bias = [query_bias * scale, key_bias, value_bias @ folded, torch.zeros(H)]
             self.register_buffer("page_bias", torch.cat(bias))
-            self.register_buffer("output_of_slot", history.slot.weight @ from_output.T)  # [K, H]
+            self.register_buffer("output_of_slot", above.slot.weight @ from_output.T)  # [K, H]
 
     def start(self, h_x: Tensor, offered: Offered) -> State:
         """Queries of the candidates, the page's token, and its residual part of u."""

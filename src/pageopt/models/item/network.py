@@ -5,7 +5,7 @@ Shapes:
     C page categoricals   D page numerics   X page texts   T tokens a text      (Cm, Dm, Xm: the module's)
     Q heads: click, intent, purchase
 
-A page is read top to bottom. The page encoder gives h_x [B, H]. The *history* (pageopt.models.item.above), in which
+A page is read top to bottom. The page encoder gives h_x [B, H]. What stands *above* (pageopt.models.item.above), where
 alone the architectures differ, starts from it and gives an output o for each slot, which knows the context, what was
 chosen above and the depth. It meets the module embedding h_m in a small network:
 
@@ -13,11 +13,11 @@ chosen above and the depth. It meets the module embedding h_m in a small network
     fit_q at slot s = (A_q · h_x + a + Σ_{j<s} G_q · h_{m_j})ᵀ (B_q · h_m + b)
 
 u + v is the first layer W · [o ; h_m] of the paper's network, factorised: v is computed once a model. `fit` [B, M, Q]
-is our addition, a direct product of what a module meets and the module. What it meets is the context, and, where the
-history may see them, the modules above: whether a module belongs there, repeats what was shown or completes it, is
-learned from products of contents with far fewer pages than from sums that pass through the history. Our addition is
-also the chain of the heads (pageopt.models.item.heads). In training the shown page is known and one pass serves all
-slots; the search (pageopt.search.graph) takes the same weights step by step.
+is our addition, a direct product of what a module meets and the module. What it meets is the context, and, where they
+may be seen, the modules above: whether a module belongs there, repeats what was shown or completes it, is learned from
+products of contents with far fewer pages than from sums that pass through o. Our addition is also the chain of the
+heads (pageopt.models.item.heads). In training the shown page is known and one pass serves all slots; the search
+(pageopt.search.graph) takes the same weights step by step.
 """
 
 import json
@@ -37,17 +37,17 @@ from torch.nn import functional
 from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
 from pageopt.models.common.field_encoder import FieldEncoder, ModuleTable
-from pageopt.models.item.above import History, Product
+from pageopt.models.item.above import Above, Product
 from pageopt.models.item.family_lstm import FamilyLstm
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, MOST_GIVEN_CLICK, UNTRAINED_LOGIT, chain
 from pageopt.models.item.module_attention import ModuleAttention
-from pageopt.models.item.network_config import Architecture, HistoryMode, NetworkConfig
+from pageopt.models.item.network_config import AboveMode, Architecture, NetworkConfig
 from pageopt.models.item.slot_mlp import SlotMlp
 
 if TYPE_CHECKING:
     from pageopt.features.encoder import Encoder
 
-HISTORIES: dict[Architecture, type[History]] = {"trnn": FamilyLstm, "mlp": SlotMlp, "transformer": ModuleAttention}
+ARCHITECTURES: dict[Architecture, type[Above]] = {"trnn": FamilyLstm, "mlp": SlotMlp, "transformer": ModuleAttention}
 
 
 class PageNetwork(nn.Module):
@@ -81,7 +81,7 @@ class PageNetwork(nn.Module):
         self.module_fields = FieldEncoder(config.module_cardinalities, config.module_numerics, config.module_texts, E)
         self.module_layers = nn.Sequential(nn.Linear(self.module_fields.size + E, H), nn.ReLU(), nn.Linear(H, H))
         # First stage: o
-        self.history = HISTORIES[config.architecture](config)
+        self.above = ARCHITECTURES[config.architecture](config)
         # Second stage
         self.from_output = nn.Linear(H, H, bias=False)  # W_o: u
         self.from_module = nn.Linear(H, H)  # W_m, b: v
@@ -89,14 +89,14 @@ class PageNetwork(nn.Module):
         # The fit of context and module
         self.fit_of_page = nn.Linear(H, len(HEADS) * E)
         self.fit_of_module = nn.Linear(H, len(HEADS) * E)
-        self.fit_of_above = nn.Linear(H, len(HEADS) * E, bias=False) if config.history == "chosen" else None  # G
+        self.fit_of_above = nn.Linear(H, len(HEADS) * E, bias=False) if config.above == "chosen" else None  # G
         if self.fit_of_above is not None:
             with torch.no_grad():
                 self.fit_of_above.weight *= 0.1  # up to K of them are added to one page
 
     @classmethod
     def from_encoder(
-        cls, encoder: "Encoder", params: TrainParams, history: HistoryMode, losses: Sequence[str] | None = None
+        cls, encoder: "Encoder", params: TrainParams, above: AboveMode, losses: Sequence[str] | None = None
     ) -> Self:
         """A fresh model for the fields and modules of `encoder`, to train on `losses` (default: those of `params`)."""
         modules = ModuleTable(
@@ -119,7 +119,7 @@ class PageNetwork(nn.Module):
             slots=encoder.slots,
             width=params.width,
             embedding=params.embedding,
-            history=history,
+            above=above,
             losses=tuple(params.losses if losses is None else losses),
             dropout=params.dropout,
             counters=of_numerics.count("counter"),  # they come last (pageopt.features.schema)
@@ -159,13 +159,13 @@ class PageNetwork(nn.Module):
         With `hidden`, and always where the configuration says so, those above stay unseen. K may be smaller than the
         configured number of slots. Logits of empty slots mean nothing.
         """
-        hidden = hidden or self.config.history == "hidden"
+        hidden = hidden or self.config.above == "hidden"
         shown = module.clamp(min=0)
         family = torch.where(module >= 0, self.family_of[shown], self.config.families)  # [B, K]
         given, counted = numeric.tensor_split([self.config.numerics - self.config.counters], 1)
         h_x = self.encode_page(categorical, torch.cat([given, self.drop_counters(counted)], 1), tokens)
         h_m = self.encode_modules()
-        o = self.history(h_x, module, family, h_m, hidden=hidden)
+        o = self.above(h_x, module, family, h_m, hidden=hidden)
         v, fits = (functional.embedding(shown, part(h_m)) for part in (self.from_module, self.fit_of_module))
         met = self.fit_of_page(h_x).unsqueeze(1)  # [B, 1, Q·E]
         if self.fit_of_above is not None and not hidden:
@@ -175,21 +175,21 @@ class PageNetwork(nn.Module):
         evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
         return chain(evidence) if self.config.chained else evidence
 
-    def hide_history(self) -> None:
-        """Make this the model of a hidden history, with the weights it has for that."""
-        self.config = replace(self.config, history="hidden")
+    def hide_above(self) -> None:
+        """Make this the model that sees nothing above, with the weights it has for that."""
+        self.config = replace(self.config, above="hidden")
         self.fit_of_above = None
 
     def products(self, batch: int, *, hidden: bool = False) -> list[Product]:
         """The matrix products of `forward` on `batch` full pages, for benchmarks."""
         config = self.config
-        hidden = hidden or config.history == "hidden"
+        hidden = hidden or config.above == "hidden"
         H, E, K, M, Q = config.width, config.embedding, config.slots, config.modules, len(HEADS)
         shared = [(batch, self.page_fields.size, 2 * H), (batch, 2 * H, H)]  # page encoder
         shared += [(M, self.module_fields.size + E, H), (M, H, H), (M, H, H)]  # module network, W_m
         shared += [(batch * K, H, H), (batch * K, H, Q)]  # W_o, heads
         shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 if hidden else 2)]  # the fit
-        return shared + self.history.products(batch, K, M, hidden=hidden)
+        return shared + self.above.products(batch, K, M, hidden=hidden)
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json; the same model gives the same bytes."""
@@ -198,22 +198,22 @@ class PageNetwork(nn.Module):
         (folder / "model.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
 
 
-def history_mode(params: TrainParams, *, single_slots: bool) -> HistoryMode:
+def above_mode(params: TrainParams, *, single_slots: bool) -> AboveMode:
     """What the network of `params` may see of the modules above, on logs of whole pages or of single slots.
 
     Logs of single slots never show a module beside another, so nothing can be learned from those above. Raises
     TrainingError where the MLP is asked to see them.
     """
     if params.architecture == "mlp":
-        if params.history == "chosen":
+        if params.above == "chosen":
             raise TrainingError(
-                "train.history = 'chosen', but the MLP (train.architecture = 'mlp') knows nothing of the modules "
-                "above. Set train.history to auto, or choose trnn or transformer."
+                "train.above = 'chosen', but the MLP (train.architecture = 'mlp') knows nothing of the modules "
+                "above. Set train.above to auto, or choose trnn or transformer."
             )
         return "hidden"
-    if params.history == "auto":
+    if params.above == "auto":
         return "hidden" if single_slots else "chosen"
-    return params.history
+    return params.above
 
 
 def fit_of(page: Tensor, module: Tensor) -> Tensor:

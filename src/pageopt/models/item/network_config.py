@@ -6,7 +6,7 @@ from typing import Literal
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS
 
 Architecture = Literal["trnn", "mlp", "transformer"]
-HistoryMode = Literal["chosen", "hidden"]
+AboveMode = Literal["chosen", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class NetworkConfig:
 
     `architecture` names the part that knows what stands above a slot: "trnn", an LSTM over families; "mlp", nothing but
     the slot's number; "transformer", attention over the modules themselves.
-    `history` says what that part may see: "chosen", the modules above; "hidden", only how many there were (for logs of
-    single slots, to measure what the history is worth, and always for the MLP).
+    `above` says what that part may see: "chosen", the modules above; "hidden", only how many there were (for logs of
+    single slots, to measure what seeing them is worth, and always for the MLP).
     `losses` are those that the network was trained with; heads of others answer 0. `dropout` is the share of the
     last `counters` page numerics, those that count what the user did before, dropped in training.
     """
@@ -35,7 +35,7 @@ class NetworkConfig:
     slots: int
     width: int
     embedding: int
-    history: HistoryMode
+    above: AboveMode
     losses: tuple[str, ...]
     dropout: float
     counters: int = 0

@@ -1,4 +1,4 @@
-"""The MLP's history: none. A slot knows the page and its own number, as pointwise models do (paper section 7.2).
+"""What stands above, to the MLP: nothing. A slot knows the page and its own number (pointwise, paper section 7.2).
 
     o_s = tanh(W_2 · relu(W_1 · [h_x ; emb(s)] + b_1) + b_2)
 
@@ -12,11 +12,11 @@ Shapes:
 import torch
 from torch import Tensor, nn
 
-from pageopt.models.item.above import Chosen, History, Offered, Product, State, Steps
+from pageopt.models.item.above import Above, Chosen, Offered, Product, State, Steps
 from pageopt.models.item.network_config import NetworkConfig
 
 
-class SlotMlp(History):
+class SlotMlp(Above):
     """The MLP over the page and the embedding of the slot."""
 
     def __init__(self, config: NetworkConfig):
@@ -29,14 +29,14 @@ class SlotMlp(History):
         self.second = nn.Linear(G, H)
 
     def forward(self, h_x: Tensor, module: Tensor, family: Tensor, h_m: Tensor, *, hidden: bool) -> Tensor:
-        """o `[B, K, H]`; see `History.forward`."""
+        """o `[B, K, H]`; see `Above.forward`."""
         B, K = module.shape
         slot = self.slot.weight[:K].expand(B, -1, -1)
         inner = torch.relu(self.first(torch.cat([h_x.unsqueeze(1).expand(-1, K, -1), slot], 2)))
         return torch.tanh(self.second(inner))
 
     def steps(self, from_output: Tensor, h_m: Tensor, *, hidden: bool) -> Steps:
-        """The outputs of all slots at once; see `History.steps`."""
+        """The outputs of all slots at once; see `Above.steps`."""
         return SlotMlpSteps(self, from_output)
 
     def products(self, batch: int, slots: int, modules: int, *, hidden: bool) -> list[Product]:
@@ -53,12 +53,12 @@ class SlotMlpSteps(Steps):
     second_bias: Tensor
     output: Tensor
 
-    def __init__(self, history: SlotMlp, from_output: Tensor):
+    def __init__(self, above: SlotMlp, from_output: Tensor):
         super().__init__()
-        first, second = history.first, history.second
+        first, second = above.first, above.second
         H = from_output.shape[0]
         with torch.no_grad():
-            self.register_buffer("of_slot", history.slot.weight @ first.weight[:, H:].T + first.bias)  # [K, G]
+            self.register_buffer("of_slot", above.slot.weight @ first.weight[:, H:].T + first.bias)  # [K, G]
             self.register_buffer("from_page", first.weight[:, :H].T.contiguous())  # [H, G]
             self.register_buffer("second", second.weight.T.contiguous())  # [G, H]
             self.register_buffer("second_bias", second.bias.clone())

@@ -18,20 +18,20 @@ SHORT, LONG = 100_000, 1_000_000
 
 def _training() -> dict:
     """Of every network, by name."""
-    from pageopt.models.item.network import HISTORIES
+    from pageopt.models.item.network import ARCHITECTURES
     from pageopt.studies.bench.inputs import Size
     from pageopt.studies.bench.training import training
 
-    return {name: training(Size(architecture=name)) for name in HISTORIES}
+    return {name: training(Size(architecture=name)) for name in ARCHITECTURES}
 
 
 def _page_decision() -> dict:
     """Of every network, by name."""
-    from pageopt.models.item.network import HISTORIES
+    from pageopt.models.item.network import ARCHITECTURES
     from pageopt.studies.bench.inputs import Size
     from pageopt.studies.bench.page_decision import page_decision
 
-    return {name: page_decision(Size(architecture=name)) for name in HISTORIES}
+    return {name: page_decision(Size(architecture=name)) for name in ARCHITECTURES}
 
 
 def _endpoint(workspace: Workspace) -> dict:

@@ -9,7 +9,7 @@ from pageopt.features.encoder import EncodedPages
 from pageopt.models.common.field_encoder import ModuleTable
 from pageopt.models.common.training import seeded
 from pageopt.models.item.network import PageNetwork
-from pageopt.models.item.network_config import Architecture, HistoryMode, NetworkConfig
+from pageopt.models.item.network_config import AboveMode, Architecture, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Size:
     title_tokens: int = 12
     vocabulary: int = 5000
     architecture: Architecture = "trnn"
-    history: HistoryMode = "chosen"
+    above: AboveMode = "chosen"
     losses: tuple[str, ...] = ("click", "intent", "attributed")
 
 
@@ -49,7 +49,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
         slots=size.slots,
         width=size.width,
         embedding=size.embedding,
-        history="hidden" if size.architecture == "mlp" else size.history,
+        above="hidden" if size.architecture == "mlp" else size.above,
         losses=size.losses,
         dropout=0.3,
         counters=size.numerics,

@@ -26,7 +26,7 @@ def training(
 ) -> dict:
     """Pages per second of whole training steps: batch taken from memory, forward, backward, Adam, running average.
 
-    A network that may see the modules above learns without them in every fourth step, as train.history = auto has it.
+    A network that may see the modules above learns without them in every fourth step, as train.above = auto has it.
     Beside it, measured in turns with it, the pages per second if a step were its matrix products alone (the same sizes,
     forward and backward): the share of that is how well the rest hides. Figures are medians of `repeats` turns.
     """
@@ -37,7 +37,7 @@ def training(
     optimizer = torch.optim.Adam([*model.parameters(), *between.parameters()], fused=True)
     averaged = Average(model, _AVERAGING)
     batches = torch.arange(len(pages)).split(batch)
-    without = [model.config.history == "hidden" or step % _HIDDEN_EACH == 0 for step in range(len(batches))]
+    without = [model.config.above == "hidden" or step % _HIDDEN_EACH == 0 for step in range(len(batches))]
 
     def steps() -> None:
         for rows, hidden in zip(batches, without, strict=True):

@@ -24,7 +24,7 @@ class Model(BaseModel):
     pf: bool = False
     losses: tuple[Loss, ...] = ("click", "intent", "attributed")
     loss_weights: Literal["learned", "equal"] = "learned"
-    history: Literal["auto", "chosen", "hidden"] = "auto"
+    above: Literal["auto", "chosen", "hidden"] = "auto"
     searches: bool = False
 
     @property

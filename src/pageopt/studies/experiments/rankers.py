@@ -53,7 +53,7 @@ def _network(model: Model, world: World, search: SearchParams, train: TrainParam
             "losses": model.losses,
             "loss_weights": model.loss_weights,
             "slot_ips": model.ips,
-            "history": model.history,
+            "above": model.above,
         }
     )
     return NetworkRanker(

@@ -12,7 +12,7 @@ from pageopt.features.pages import Pages
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common import training
 from pageopt.models.item.data import page_tensors
-from pageopt.models.item.network import PageNetwork, history_mode
+from pageopt.models.item.network import PageNetwork, above_mode
 from pageopt.models.item.shown import shown_chances
 from pageopt.search.graph import PageGraph, decide
 
@@ -43,7 +43,7 @@ class NetworkRanker:
         self._encoder, self._params, self._search = encoder, params, search
         self._slot_bias = slot_bias if params.slot_ips else None
         self._max_weight = max_weight
-        self._history = history_mode(params, single_slots=single_slots)
+        self._above = above_mode(params, single_slots=single_slots)
         self._model: PageNetwork | None = None
         self.name = params.architecture + ("" if self._slot_bias is None else "+ips")
 
@@ -61,7 +61,7 @@ class NetworkRanker:
             page_tensors(pages, params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
         )
         losses = tuple(name for name, rate in fitted.rates().items() if rate > 0)
-        build = partial(PageNetwork.from_encoder, self._encoder, params, self._history, losses)
+        build = partial(PageNetwork.from_encoder, self._encoder, params, self._above, losses)
         model = training.seeded(build, params.seed)
         training.train(model, fitted, watched, params)
         self._model = model

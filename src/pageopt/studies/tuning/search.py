@@ -16,7 +16,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common import training
 from pageopt.models.common.training import TrainingRecord
 from pageopt.models.item.data import PageTensors, page_tensors
-from pageopt.models.item.network import PageNetwork, history_mode
+from pageopt.models.item.network import PageNetwork, above_mode
 from pageopt.studies.tuning.space import Value, with_values
 from pageopt.workspace import Workspace
 
@@ -49,8 +49,8 @@ class Search:
         losses = tuple(name for name, rate in train.rates().items() if rate > 0)
         if not losses:
             raise TrainingError(f"None of the losses {list(params.losses)} has a positive label. Collect more logs.")
-        history = history_mode(params, single_slots=self._single)
-        build = partial(PageNetwork.from_encoder, self._encoder, params, history, losses)
+        above = above_mode(params, single_slots=self._single)
+        build = partial(PageNetwork.from_encoder, self._encoder, params, above, losses)
         model = training.seeded(build, params.seed)
         return training.train(model, train, valid, params, self._checkpoints)
 

@@ -48,13 +48,13 @@ def _prepared(root: Path, page_effects: bool) -> Workspace:
     return workspace
 
 
-def _trained(workspace: Workspace, history: str, seed: int):
+def _trained(workspace: Workspace, above: str, seed: int):
     editor = YAML()
     params = editor.load(workspace.params)
-    params["train"].update(history=history, seed=seed)
+    params["train"].update(above=above, seed=seed)
     editor.dump(params, workspace.params)
     train.run(workspace)
-    assert json.loads((workspace.reports / "train.json").read_text())["history"] == history
+    assert json.loads((workspace.reports / "train.json").read_text())["above"] == above
     return load_network(workspace.model)
 
 
@@ -72,7 +72,7 @@ def _surprise(model, pages: Pages, click: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("page_effects", [True, False], ids=["page effects", "no page effects"])
-def test_history_pays_with_page_effects_and_only_then(tmp_path: Path, page_effects: bool) -> None:
+def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path: Path, page_effects: bool) -> None:
     workspace = _prepared(tmp_path / "shop", page_effects)
     encoder = Encoder.load(workspace.prepared / "encoder")
     test = load_pages(workspace.prepared / "test", encoder)
@@ -80,13 +80,13 @@ def test_history_pays_with_page_effects_and_only_then(tmp_path: Path, page_effec
     shown, _ = truth.expected(workspace.raw, test.page_id, test.module)
     gains, clicks = [], []
     for seed in SEEDS:
-        models = {history: _trained(workspace, history, seed) for history in ("chosen", "hidden")}
-        surprise = {history: _surprise(model, test, shown) for history, model in models.items()}
+        models = {above: _trained(workspace, above, seed) for above in ("chosen", "hidden")}
+        surprise = {above: _surprise(model, test, shown) for above, model in models.items()}
         gains.append(surprise["hidden"] - surprise["chosen"])
         earned = {}
-        for history, model in models.items():
+        for above, model in models.items():
             pages = decide(PageGraph(model, width=3, beam_start=1, objective="click"), test.encoded, test.candidates)
-            earned[history] = truth.expected(workspace.raw, test.page_id, pages.module)[0].sum(axis=1)
+            earned[above] = truth.expected(workspace.raw, test.page_id, pages.module)[0].sum(axis=1)
         clicks.append(earned["chosen"] - earned["hidden"])
     gain = UserBootstrap(len(test), test.user_id, confidence=0.99).mean(np.mean(gains, axis=0))
     by_seed = np.array([each.mean() for each in clicks])
