@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
-from pageopt.errors import ReleaseError
+from pageopt.errors import StageError
 from pageopt.release import bento, report
 from pageopt.release.gates.verdict import Verdict, passed, reason
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
@@ -110,7 +110,7 @@ def push(root: Path) -> None:
     """Send the data of this release to the DVC remote."""
     try:
         repro.push(root)
-    except ReleaseError as error:
+    except StageError as error:
         # The release stands without it, and the next one sends what is missing.
         summary.note(f"The data was not pushed to the DVC remote: {error}")
 
@@ -147,14 +147,15 @@ def _retrain(run: Run, again: bool) -> State:
 def _stages(run: Run) -> None:
     """Run what is stale. Stages above the first stale one need not even be looked at."""
     root = run.workspace.root
+    names = repro.stages(root)
     stale = run.timed("dvc status", lambda: repro.stale(root))
     if not stale:
-        run.steps += [Step(name, 0.0, None, changed=False) for name in repro.STAGES]
+        run.steps += [Step(name, 0.0, None, changed=False) for name in names]
         return
     remote = load(run.workspace.params, CollectParams).source == "obd"
-    first = repro.STAGES.index(stale[0])
-    for name in repro.STAGES:
-        if repro.STAGES.index(name) < first:
+    first = names.index(stale[0])
+    for name in names:
+        if names.index(name) < first:
             run.steps.append(Step(name, 0.0, None, changed=False))
             continue
         retries = 1 if name == "collect" and remote else 0

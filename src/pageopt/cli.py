@@ -112,6 +112,17 @@ def exploration(seed: Seed) -> None:
 
 
 @_app.command()
+def deps() -> None:
+    """Write into dvc.yaml which code each stage runs; needed after an import was added or taken away."""
+    from pageopt.workflow.deps import FILES, mend
+
+    root = Workspace.find().root
+    for file in FILES:
+        for line in mend(root / file):
+            print(f"{file}: {line}")
+
+
+@_app.command()
 def configure(
     preset: Annotated[str, typer.Option(help="scale: demo, paper or small")] = "",
     source: Annotated[str, typer.Option(help="where logs come from: simulator, obd or parquet")] = "",

@@ -70,7 +70,7 @@ class NotComparableError(PageoptError):
 
 
 class StageError(PageoptError):
-    """A stage ended with an error; the message holds the last lines that it printed."""
+    """A stage, or DVC around it, ended with an error; the message holds the last lines printed."""
 
 
 class RequestError(PageoptError):

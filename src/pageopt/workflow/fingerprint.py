@@ -3,18 +3,17 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-import pageopt
+from pageopt.code import PACKAGE, closure
 from pageopt.errors import ReleaseError
 from pageopt.workspace import Workspace
 
-# Code that runs behind the endpoint or in a gate. Code of the stages shows in the hashes of what they wrote.
-_CODE = ("serving", "features", "release/gates")
+# What runs behind the endpoint, and what judges. Code of the stages shows in the hashes of what they wrote.
+_CODE = ("pageopt.serving.service", "pageopt.release.gates.judging")
 _FILES = ("bentofile.yaml", "serving.lock")
 _PARAMS = ("gates", "search")
 # Measured, and different in every run of the same stage.
@@ -53,20 +52,15 @@ def data_versions(root: Path) -> list[DataVersion]:
     ]
 
 
-def _code(root: Path) -> Iterator[tuple[str, Path]]:
-    package = Path(pageopt.__file__).parent
-    for folder in _CODE:
-        for path in sorted((package / folder).rglob("*.py")):
-            yield str(path.relative_to(package)), path
-    yield from ((name, root / name) for name in _FILES if (root / name).is_file())
-
-
-def fingerprint(workspace: Workspace) -> str:
+def fingerprint(workspace: Workspace, package: Path = PACKAGE) -> str:
     """Sixteen hex digits over every output of the stages, the code that gates and serves, and the gates' limits."""
+    root = workspace.root
+    code = {str(path): package.parent / path for path in closure(*_CODE, package=package)}
+    code |= {name: root / name for name in _FILES if (root / name).is_file()}
     params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
     parts: dict[str, object] = {
-        "data": {v.path: v.md5 for v in data_versions(workspace.root) if not v.path.startswith(_NOT_EVIDENCE)},
-        "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _code(workspace.root)},
+        "data": {v.path: v.md5 for v in data_versions(root) if not v.path.startswith(_NOT_EVIDENCE)},
+        "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in code.items()},
         "params": {name: params.get(name) for name in _PARAMS},
         "model": params.get("release", {}).get("model_name"),
     }

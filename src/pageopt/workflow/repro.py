@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from ruamel.yaml import YAML
 
-from pageopt.errors import ReleaseError, StageError
+from pageopt.errors import StageError
 
-STAGES = ("collect", "check", "prepare", "simulate-pages", "train", "export", "evaluate")
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 _SAMPLE_SECONDS = 0.2
 
@@ -42,24 +42,28 @@ def environment() -> dict[str, str]:
     return {"COLUMNS": "120", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _dvc(root: Path, *arguments: str) -> str:
+def dvc(root: Path, *arguments: str) -> str:
+    """What `dvc` prints in `root`. Raises StageError with its complaint."""
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        last = done.stderr.strip() or done.stdout.strip()
-        raise ReleaseError(f"`dvc {' '.join(arguments)}` failed in {root}:\n{last}")
+        raise StageError(f"`dvc {' '.join(arguments)}` failed in {root}:\n{done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-def stale(root: Path) -> list[str]:
-    """Stages that DVC would run, in the order of `STAGES`. A stage below a stale one may turn out unchanged."""
-    changed = json.loads(_dvc(root, "status", "--json", "dvc.yaml") or "{}")  # not those of the experiments
-    return [stage for stage in STAGES if stage in changed]
+def stages(root: Path) -> list[str]:
+    """The stages of dvc.yaml in its order, which is one in which they can run."""
+    return list(YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+def stale(root: Path, file: str = "dvc.yaml") -> list[str]:
+    """Stages of `file` that DVC would run, in its order. One below a stale one may turn out unchanged."""
+    return list(json.loads(dvc(root, "status", "--json", file) or "{}"))
 
 
 def push(root: Path) -> None:
-    """Send the data of dvc.lock to the default remote. Raises ReleaseError."""
-    _dvc(root, "push", "--quiet")
+    """Send the data of dvc.lock to the default remote. Raises StageError."""
+    dvc(root, "push", "--quiet")
 
 
 def mend_locks(root: Path) -> list[str]:

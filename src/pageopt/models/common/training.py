@@ -12,14 +12,12 @@ from (seed, epoch). A training killed after any epoch and started again ends wit
 """
 
 import hashlib
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -27,13 +25,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 from torch import Tensor
 
+from pageopt.code import PACKAGE, closure
 from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
-from pageopt.models.common import averaging, checkpoint, losses
-from pageopt.models.common import field_encoder as fields
+from pageopt.models.common import checkpoint
 from pageopt.models.common.averaging import Average
 from pageopt.models.common.losses import LossWeights, masked_cross_entropy
-from pageopt.models.item import above, data, family_lstm, heads, module_attention, network, network_config, slot_mlp
 from pageopt.models.item.data import PageTensors
 from pageopt.models.item.heads import HEAD_OF_LOSS
 from pageopt.models.item.network import PageNetwork
@@ -41,20 +38,6 @@ from pageopt.models.item.network_config import AboveMode
 
 EVALUATION_BATCH = 4096
 _HIDING = 1  # tells the draw of steps that see nothing above from that of the order of pages
-# What the result of a training depends on, apart from this module.
-_CODE: tuple[ModuleType, ...] = (
-    above,
-    averaging,
-    data,
-    family_lstm,
-    fields,
-    heads,
-    losses,
-    module_attention,
-    network,
-    network_config,
-    slot_mlp,
-)
 
 
 @dataclass(frozen=True)
@@ -118,8 +101,8 @@ def seeded(build: Callable[[], PageNetwork], seed: int) -> PageNetwork:
 def fingerprint(model: PageNetwork, train: PageTensors, valid: PageTensors, params: TrainParams) -> str:
     """Names a training by all that its result depends on: pages, params, sizes, our code, PyTorch's version."""
     parts = [train.digest(), valid.digest(), json.dumps(asdict(model.config)), params.model_dump_json()]
-    parts += [inspect.getsource(module) for module in _CODE] + [Path(__file__).read_text(encoding="utf-8")]
-    parts += [torch.__version__]
+    code = closure(__name__, type(model).__module__, type(train).__module__)
+    parts += [(PACKAGE.parent / path).read_text(encoding="utf-8") for path in code] + [torch.__version__]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

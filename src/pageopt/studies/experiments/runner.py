@@ -6,7 +6,6 @@ waiting for the lock where it reads or writes DVC's files. That holds for stages
 the caller brings worlds up to date before their cells (`--single-item` leaves upstream stages alone).
 """
 
-import json
 import queue
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pageopt.errors import StageError
-from pageopt.workflow.repro import environment, failure
+from pageopt.workflow import repro
 
 FILE = "experiments/dvc.yaml"
 _AT_ONCE = 6  # stages of one DVC process: few, so that the last ones are shared evenly; its start takes a second
@@ -26,7 +25,7 @@ OnDone = Callable[[str], None]
 
 def names(root: Path) -> list[str]:
     """Every stage of experiments/dvc.yaml for the seeds in params.yaml, in its order. Raises StageError."""
-    return [_name(line) for line in _dvc(root, "stage", "list", "--name-only", FILE).split()]
+    return [_name(line) for line in repro.dvc(root, "stage", "list", "--name-only", FILE).split()]
 
 
 def stale(root: Path) -> list[str]:
@@ -34,19 +33,11 @@ def stale(root: Path) -> list[str]:
 
     Cells of a stale world are up to date until it has run. Raises StageError.
     """
-    return [_name(address) for address in json.loads(_dvc(root, "status", "--json", FILE) or "{}")]
+    return [_name(address) for address in repro.stale(root, FILE)]
 
 
 def _name(address: str) -> str:
     return address.removeprefix(f"{FILE}:")
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StageError(f"`dvc {' '.join(arguments)}` failed in {root}:\n{done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
 
 
 def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> None:
@@ -88,7 +79,7 @@ def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_d
     with subprocess.Popen(
         [*command, *(f"{FILE}:{stage}" for stage in stages)],
         cwd=root,
-        env=environment(),
+        env=repro.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,6 +99,6 @@ def _repro(root: Path, stages: Sequence[str], log: Callable[[str], object], on_d
             if process.poll() is None:
                 process.terminate()
     if status != 0:
-        raise StageError(failure(running or stages[0], lines))
+        raise StageError(repro.failure(running or stages[0], lines))
     if running:
         on_done(running)
