@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pageopt.search.decision import Decision
+
 
 @dataclass
 class KnownUsers:
@@ -41,7 +43,7 @@ class FirstCome:
     def module_index(self) -> dict[str, int]:
         return {module_id: i for i, module_id in enumerate(self.module_ids)}
 
-    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Any:
+    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:
         self.asked.append((fields, list(candidates), slots))
         if self.broken:
             raise self.broken
@@ -49,14 +51,7 @@ class FirstCome:
         modules = np.full((1, self.slots), -1)
         modules[0, : len(shown)] = shown
         probabilities = np.where(modules[..., None] >= 0, np.float32(self.odds), np.float32(0))
-        return _Decision(modules, np.repeat(probabilities, 3, axis=2), np.array([self.odds], dtype=np.float32))
-
-
-@dataclass
-class _Decision:
-    modules: np.ndarray
-    probabilities: np.ndarray
-    score: np.ndarray
+        return Decision(modules, np.repeat(probabilities, 3, axis=2), np.array([self.odds], dtype=np.float32))
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_graph_decides_as_the_reference(architecture, above, search):
             offered = candidates[row][candidates[row] >= 0]
             modules, page = _expected(model, encoded, row, offered, min(slots[row], SIZE.slots), search)
             filled = len(modules)
-            assert decision.module[row].tolist() == [*modules, *[-1] * (SIZE.slots - filled)]
+            assert decision.modules[row].tolist() == [*modules, *[-1] * (SIZE.slots - filled)]
             assert decision.score[row] == pytest.approx(page.score, abs=1e-5)
             assert not decision.probabilities[row, filled:].any()
             pages += filled > 1
@@ -114,7 +114,7 @@ def test_probabilities_are_those_of_the_training_pass(architecture):
     )
     page = [torch.from_numpy(value) for value in (encoded.categorical, encoded.numeric, encoded.tokens)]
     with torch.inference_mode():
-        expected = torch.sigmoid(model(*page, torch.from_numpy(decision.module))).numpy()
+        expected = torch.sigmoid(model(*page, torch.from_numpy(decision.modules))).numpy()
     np.testing.assert_allclose(decision.probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(decision.score, 1 - np.prod(1 - expected[..., 0], axis=1), atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_ties_go_to_the_better_beam_and_the_earlier_candidate(architecture, beam
         page = beam_search(
             lambda _: np.full(9, 0.05), model.family_of.numpy()[candidates[row]], SIZE.slots, 3, beam_start
         )
-        assert decision.module[row].tolist() == candidates[row][list(page.chosen)].tolist()
+        assert decision.modules[row].tolist() == candidates[row][list(page.chosen)].tolist()
 
 
 def test_family_rule_and_its_lifting():
@@ -144,11 +144,11 @@ def test_family_rule_and_its_lifting():
     graph = PageGraph(model, width=3, beam_start=1, objective="purchase")
     encoded = inputs.pages(SIZE, 5)
     decision = decide(graph, encoded, np.tile(np.arange(30), (5, 1)))
-    assert (np.diff(family[decision.module], axis=1) != 0).all()
+    assert (np.diff(family[decision.modules], axis=1) != 0).all()
     alone = np.flatnonzero(family == 2)[:3]
     decision = decide(graph, encoded, np.tile(alone, (5, 1)))
-    assert (decision.module[:, :3] >= 0).all()
-    assert (decision.module[:, 3:] == -1).all()
+    assert (decision.modules[:, :3] >= 0).all()
+    assert (decision.modules[:, 3:] == -1).all()
 
 
 def test_pages_without_candidates_are_empty():
@@ -156,7 +156,7 @@ def test_pages_without_candidates_are_empty():
     encoded = inputs.pages(SIZE, 2)
     for candidates in (np.full((2, 0), -1), np.full((2, 3), -1)):
         decision = decide(graph, encoded, candidates)
-        assert (decision.module == -1).all()
+        assert (decision.modules == -1).all()
         assert not decision.probabilities.any()
         assert not decision.score.any()
 
@@ -171,7 +171,7 @@ def test_small_probabilities_are_told_apart():
     decision = decide(PageGraph(model, **search), encoded, candidates)
     for row in range(4):
         modules, _ = _expected(model, encoded, row, candidates[row], SIZE.slots, search)
-        assert decision.module[row].tolist() == modules.tolist()
+        assert decision.modules[row].tolist() == modules.tolist()
 
 
 def test_objective_must_have_been_trained():

@@ -90,7 +90,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     encoded = Encoder.load(workspace.prepared / "encoder").encode(PAGES)
     candidates = np.tile(np.arange(9), (20, 1))
     expected, found = decide(graph, encoded, candidates), engine.rank_batch(PAGES, candidates)
-    np.testing.assert_array_equal(found.modules, expected.module)
+    np.testing.assert_array_equal(found.modules, expected.modules)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
     engine = PageEngine(workspace.bundle)
     encoder = Encoder.load(workspace.prepared / "encoder")
@@ -99,7 +99,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     served = engine.rank_batch(fields, candidates)
     graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
     expected = decide(graph, encoder.encode(fields), candidates)
-    np.testing.assert_array_equal(served.modules, expected.module)
+    np.testing.assert_array_equal(served.modules, expected.modules)
     np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)
     assert not served.probabilities[..., 1].any()  # nothing taught the model about intent
 

@@ -86,7 +86,7 @@ def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path:
         earned = {}
         for above, model in models.items():
             pages = decide(PageGraph(model, width=3, beam_start=1, objective="click"), test.encoded, test.candidates)
-            earned[above] = truth.expected(workspace.raw, test.page_id, pages.module)[0].sum(axis=1)
+            earned[above] = truth.expected(workspace.raw, test.page_id, pages.modules)[0].sum(axis=1)
         clicks.append(earned["chosen"] - earned["hidden"])
     gain = UserBootstrap(len(test), test.user_id, confidence=0.99).mean(np.mean(gains, axis=0))
     by_seed = np.array([each.mean() for each in clicks])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pageopt.engine.requests import Limits, Page
 from pageopt.policies.static import static_page
+from pageopt.search.decision import Decision
 
 _log = logging.getLogger(__name__)
 
@@ -28,14 +29,6 @@ class Users(Protocol):
     def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
         """Counters and declared columns of a user; those of a new user where the id is unknown."""
         ...
-
-
-class Decided(Protocol):
-    """One decided page: [1, K], [1, K, 3] and [1]; see `pageopt.engine.page_engine.Decision`."""
-
-    modules: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    score: NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -52,7 +45,7 @@ class Engine(Protocol):
     features: dict[str, str]
     users: Users
 
-    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Any:
+    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:
         """Decide one page."""
         ...
 
@@ -124,7 +117,7 @@ class Decider:
         # What the request says about the user is newer than the snapshot.
         fields.update(page.features or {})
         fields.update(platform=page.platform, hero_category=hero.category, hero_title=hero.title, hero_price=hero.price)
-        decision: Decided = self._engine.rank_one(fields, candidates, slots)
+        decision = self._engine.rank_one(fields, candidates, slots)
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
             raise ArithmeticError("the model's output is not finite")
         shown = []

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.search.decision import Decision
 
 # Fields that a request carries by name; further page, item and user fields are declared features.
 CONTRACT_FIELDS = frozenset({"platform", "hero_category", "hero_title", "hero_price"})
@@ -21,20 +21,6 @@ _CELLS = 32_768
 _INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
 _OUTPUTS = ["chosen", "probabilities", "score"]
 _REBUILD = "Write the bundle again: dvc repro --force --single-item export"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Decided pages.
-
-    modules: int64 [P, K], module index, -1 where the slot is empty.
-    probabilities: float32 [P, K, 3], of click, intent and purchase; 0 where the slot is empty.
-    score: float32 [P], of the whole page.
-    """
-
-    modules: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    score: NDArray[np.float32]
 
 
 class PageEngine:
@@ -97,11 +83,7 @@ class PageEngine:
         if candidates.shape[1] == 0:
             candidates = np.full((pages, 1), -1, dtype=np.int64)
         wanted = np.full(pages, self.slots, dtype=np.int64) if slots is None else np.asarray(slots, dtype=np.int64)
-        result = Decision(
-            np.full((pages, self.slots), -1, dtype=np.int64),
-            np.zeros((pages, self.slots, 3), dtype=np.float32),
-            np.zeros(pages, dtype=np.float32),
-        )
+        result = Decision.empty(pages, self.slots)
         step = max(1, _CELLS // candidates.shape[1])
         for start in range(0, pages, step):
             part = slice(start, min(start + step, pages))
@@ -136,10 +118,7 @@ class PageEngine:
             "slots": slots[part],
         }
         chosen, probabilities, score = self._session.run(_OUTPUTS, {name: feed[name] for name in self._inputs})
-        module = np.take_along_axis(rows, np.maximum(chosen, 0), axis=1)
-        result.modules[part] = np.where(chosen >= 0, module, -1)
-        result.probabilities[part] = probabilities
-        result.score[part] = score
+        result.put(part, rows, chosen, probabilities, score)
 
     def _warm_up(self, path: Path) -> None:
         """One page, so that the first visitor does not pay for allocations and a broken graph is found now."""

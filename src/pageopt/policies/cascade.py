@@ -13,8 +13,7 @@ A policy learns from the views and clicks of the slots that were seen: with `see
 import numpy as np
 
 from pageopt.errors import ConfigError
-
-EMPTY = -1
+from pageopt.policies.greedy import EMPTY
 
 
 def seen_slots(modules: np.ndarray, clicked: np.ndarray, visible: int | None) -> np.ndarray:

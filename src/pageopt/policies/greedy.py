@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+EMPTY = -1
+"""Stands for no module, where a page ends early and where there are fewer candidates."""
+
 
 def greedy_pages(
     score: NDArray[np.number], candidates: NDArray[np.int64], family: NDArray[np.int64], slots: int
@@ -19,7 +22,7 @@ def greedy_pages(
         slots: slots of the page.
     """
     P, N = candidates.shape
-    pages = np.full((P, slots), -1, dtype=np.int64)
+    pages = np.full((P, slots), EMPTY, dtype=np.int64)
     free = candidates >= 0
     families = family[candidates]
     above = np.full(P, -1, dtype=np.int64)
@@ -29,7 +32,7 @@ def greedy_pages(
         allowed = np.where(apart.any(axis=1, keepdims=True), apart, free)
         best = np.where(allowed, score[:, min(slot, score.shape[1] - 1)], -np.inf).argmax(axis=1)
         filled = free[page, best]
-        pages[:, slot] = np.where(filled, candidates[page, best], -1)
+        pages[:, slot] = np.where(filled, candidates[page, best], EMPTY)
         above = families[page, best]
         free[page, best] = False
     return pages

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
 from pageopt.errors import ConfigError
+from pageopt.policies.greedy import EMPTY
 from pageopt.policies.thompson import Diversity, check_diversity, rank_by_score, shown_counts
 
-EMPTY = -1
 _SMALLEST = 0.01  # scores below it are bent for demotion
 
 

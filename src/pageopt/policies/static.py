@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pageopt.policies.greedy import greedy_pages
-
-EMPTY = -1
+from pageopt.policies.greedy import EMPTY, greedy_pages
 
 
 def static_page(order: Sequence[int], candidates: Sequence[int], families: np.ndarray, slots: int) -> list[int]:

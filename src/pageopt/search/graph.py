@@ -27,6 +27,7 @@ from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.above import Chosen, Offered, rows
 from pageopt.models.item.heads import HEADS, chain
 from pageopt.models.item.network import PageNetwork
+from pageopt.search.decision import Decision
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")
@@ -182,16 +183,6 @@ def _best_path(page: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor
     return torch.cat(choices[::-1], 1), torch.cat(evidence[::-1], 1), 1 - torch.exp(-g)
 
 
-class Decision(NamedTuple):
-    """Pages decided: `module` int64 `[P, K]` module indexes, -1 where a page ends earlier; `probabilities` float32
-    `[P, K, Q]` of click, intent and purchase in that slot; `score` float32 `[P]`, φ of the objective.
-    """
-
-    module: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    score: NDArray[np.float32]
-
-
 def decide(
     graph: PageGraph,
     encoded: EncodedPages,
@@ -210,11 +201,7 @@ def decide(
         raise ConfigError(f"Candidates must be module indexes below {known}, or -1; found {candidates.max()}.")
     if candidates.shape[1] == 0:
         candidates = np.full((P, 1), -1)
-    result = Decision(
-        np.full((P, K), -1, dtype=np.int64),
-        np.zeros((P, K, len(HEADS)), dtype=np.float32),
-        np.zeros(P, dtype=np.float32),
-    )
+    result = Decision.empty(P, K)
     wanted = np.full(P, K, dtype=np.int64) if slots is None else np.asarray(slots, dtype=np.int64)
     graph.eval()
     with torch.inference_mode():
@@ -230,8 +217,5 @@ def decide(
                     torch.from_numpy(wanted[rows]),
                 )
             )
-            module = np.take_along_axis(offered, chosen.clip(min=0), 1)
-            result.module[rows] = np.where(chosen >= 0, module, -1)
-            result.probabilities[rows] = probabilities
-            result.score[rows] = score
+            result.put(rows, offered, chosen, probabilities, score)
     return result

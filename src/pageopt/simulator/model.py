@@ -12,10 +12,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.catalog import PLATFORMS, Aim, Catalog
 from pageopt.simulator.contexts import Contexts
 
-EMPTY = -1
 _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examination from slot to slot, at slot_bias 1
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
 _MOST_LOSS, _MOST_GAIN = 3.0, 1.5  # bounds of a page effect, log-odds

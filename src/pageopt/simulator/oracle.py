@@ -4,9 +4,10 @@ from typing import Literal
 
 import numpy as np
 
+from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.catalog import Catalog
 from pageopt.simulator.contexts import Contexts
-from pageopt.simulator.model import EMPTY, ClickModel, Intent, Policy, bounded, sigmoid
+from pageopt.simulator.model import ClickModel, Intent, Policy, bounded, sigmoid
 
 Objective = Literal["click", "purchase"]
 _PAGES_AT_ONCE = 1024

@@ -13,11 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pageopt.config import ShopParams
 from pageopt.errors import ConfigError, SourceError
+from pageopt.policies.greedy import EMPTY
 from pageopt.policies.static import static_pages
 from pageopt.simulator.behaviour import react
 from pageopt.simulator.catalog import Stream, build, stream
 from pageopt.simulator.contexts import Contexts, draw, plan
-from pageopt.simulator.model import EMPTY, ClickModel, Intent, LearningPolicy, Policy
+from pageopt.simulator.model import ClickModel, Intent, LearningPolicy, Policy
 from pageopt.simulator.oracle import Objective, oracle
 from pageopt.simulator.tables import SCHEMAS, Tables, plain
 from pageopt.simulator.traffic import POLICIES, Snapshot, Traffic

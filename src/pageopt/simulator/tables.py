@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.behaviour import KINDS, NONE, Events
 from pageopt.simulator.catalog import CONTENT, PLATFORMS, Catalog
 from pageopt.simulator.contexts import DAY, START, Contexts
 from pageopt.simulator.traffic import Snapshot
 
-EMPTY = -1
 _TIME = pa.timestamp("us", tz="UTC")
 _NAME = pa.string()
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pageopt.policies.greedy import EMPTY
 from pageopt.policies.static import static_pages
 from pageopt.policies.thompson import marginal_propensities, rank_by_score
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, stream
 from pageopt.simulator.contexts import Contexts
 
-EMPTY = -1
 POLICIES = ("random", "thompson", "production")
 ALPHA0, BETA0 = 1.0, 99.0
 _PRIOR_VIEWS = 500.0  # how much production trusts the popularity it had before the log begins

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from pageopt.config import ShopParams
 from pageopt.errors import EvaluationError
+from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.catalog import CONTENT, build
-from pageopt.simulator.model import EMPTY, ClickModel, Intent
+from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.tables import SCHEMAS, SHOP_KEY
 
 _PAGES_AT_ONCE = 20_000

@@ -120,7 +120,7 @@ def _candidates(pages: Pages) -> NDArray[np.int64]:
 
 def _decide(model: PageNetwork, search: SearchParams, test: Pages, logged: LoggedPages) -> NDArray[np.int64]:
     graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
-    return decide(graph, logged.encoded, _candidates(test)[logged.rows]).module
+    return decide(graph, logged.encoded, _candidates(test)[logged.rows]).modules
 
 
 def _evaluate(

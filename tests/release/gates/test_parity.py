@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from pageopt.engine.page_engine import Decision
 from pageopt.models.item.network import load_network
 from pageopt.release.gates.judging import Judge
 from pageopt.release.gates.parity import Agreement, Search, compare, reference, spread
 from pageopt.search.beam import beam_search
+from pageopt.search.decision import Decision
 from pageopt.workspace import Workspace
 
 

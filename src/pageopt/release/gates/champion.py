@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pageopt.engine.page_engine import Decision, PageEngine
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import NotComparableError, PageoptError
+from pageopt.search.decision import Decision
 
 
 @dataclass(frozen=True)

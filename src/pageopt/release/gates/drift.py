@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import DriftGate
-from pageopt.engine.page_engine import Decision
 from pageopt.evaluation import distances as drift
 from pageopt.release.gates.verdict import Check, Verdict
+from pageopt.search.decision import Decision
 
 SCORES = (("click", 0), ("purchase", 2))
 

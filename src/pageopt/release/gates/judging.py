@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
-from pageopt.engine.page_engine import Decision, PageEngine
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.reward_model import RewardModel
@@ -30,6 +30,7 @@ from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.release.registry import Version
 from pageopt.release.report import Exposure
+from pageopt.search.decision import Decision
 from pageopt.workspace import Workspace
 
 _REFERENCE_PAGES = 40
@@ -156,8 +157,7 @@ class Judge:
         encoded = encoder.encode(self.pages.fields)
         model = load_network(self.workspace.model)
         graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective).eval()
-        eager = decide(graph, encoded, self.pages.candidates)
-        expected = Decision(eager.module, eager.probabilities, eager.score)
+        expected = decide(graph, encoded, self.pages.candidates)
         family = np.asarray(encoder.module_family)
 
         def gap(page: int) -> float:

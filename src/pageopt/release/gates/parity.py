@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from pageopt.config import ParityGate
-from pageopt.engine.page_engine import Decision
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.search.beam import Page, Step, allowed, beam_search
+from pageopt.search.decision import Decision
 
 TIE = 1e-6
 _LOOKED_AT = 20

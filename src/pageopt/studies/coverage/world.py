@@ -15,10 +15,11 @@ import numpy as np
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.pages import Pages
+from pageopt.policies.greedy import EMPTY
 from pageopt.policies.static import static_pages
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
 from pageopt.simulator.contexts import BATCH, Contexts, draw
-from pageopt.simulator.model import EMPTY, ClickModel, Intent
+from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.traffic import POLICIES, Traffic
 from pageopt.studies.coverage.settings import Settings
 

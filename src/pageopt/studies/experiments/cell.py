@@ -98,7 +98,7 @@ def _other_searches(
     found = {}
     for name, (width, beam_start) in variants.items():
         graph = PageGraph(ranker.model, width=width, beam_start=beam_start, objective=objective)  # type: ignore[attr-defined]
-        found[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).module
+        found[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).modules
     return found
 
 

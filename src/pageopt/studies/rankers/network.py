@@ -74,4 +74,4 @@ class NetworkRanker:
         """Beam search; see `Ranker.page`."""
         search = self._search
         graph = PageGraph(self.model, width=search.width, beam_start=search.beam_start, objective=search.objective)
-        return decide(graph, encoded, candidates).module
+        return decide(graph, encoded, candidates).modules
