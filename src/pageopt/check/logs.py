@@ -6,16 +6,16 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
 
 from pageopt import contract
 from pageopt.check import rules
 from pageopt.check.casting import cast
-from pageopt.check.database import database, hashed
 from pageopt.check.quarantine import REASON, ROW, part
 from pageopt.contract import Table
 from pageopt.errors import ContractError
+from pageopt.tables.database import Database, database, hashed, numbered
 
+MEMORY, THREADS = "2GB", 2
 SHARE_OF_PAGES = 0.01
 """A slot belongs to the page if at least this share of pages fill it."""
 
@@ -56,7 +56,7 @@ def check_logs(
     Raises ContractError where a table or a required column is missing.
     """
     files = {name: _files(raw, table) for name, table in tables.items()}
-    with database(scratch) as con:
+    with database(scratch, MEMORY, THREADS) as con:
         return _Check(con, tables, files, checked, quarantine, progress).run(slots)
 
 
@@ -75,7 +75,7 @@ class _Check:
 
     def __init__(
         self,
-        con: Backend,
+        con: Database,
         tables: dict[str, Table],
         files: dict[str, list[Path]],
         checked: Path,
@@ -173,14 +173,7 @@ class _Check:
 
     def _raw(self, table: Table) -> ir.Table:
         """The rows as the source gave them, and ROW."""
-        view = f"raw_{table.name}"
-        if view not in self.con.list_tables():
-            files = ", ".join("'" + str(file).replace("'", "''") + "'" for file in self.files[table.name])
-            self.con.raw_sql(
-                f"CREATE VIEW {view} AS SELECT *, (file_index::BIGINT << 40) + file_row_number AS {ROW} "
-                f"FROM read_parquet([{files}], union_by_name = true)"
-            )
-        return self.con.table(view)
+        return numbered(self.con, f"raw_{table.name}", self.files[table.name], ROW)
 
     def _typed(self, table: Table) -> tuple[ir.Table, dict[str, str]]:
         """The contract's columns with its types, and ROW; further the name of the mark of failed conversions by column.

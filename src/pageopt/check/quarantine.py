@@ -5,17 +5,14 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
 
-from pageopt.check.database import hashed
 from pageopt.check.rules import duplicate
 from pageopt.contract import Table
+from pageopt.tables.database import Database, hashed, store, write
 
 ROW = "__row"
 """Identifies a row of the source: number of the file and row in the file."""
 REASON = "__reason"
-
-_PARQUET = {"compression": "zstd", "row_group_size": 100_000}
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Parted:
 
 
 def part(
-    con: Backend,
+    con: Database,
     table: Table,
     raw: ir.Table,
     typed: ir.Table,
@@ -44,7 +41,7 @@ def part(
     database, so those should be small. Of rows with equal keys that are good otherwise, the first by (ts, place in the
     source) is good.
     """
-    judged = con.create_table(f"judged_{table.name}", judged)
+    judged = store(con, f"judged_{table.name}", judged)
     repeated = _repeated(con, table, judged)
     good = judged.filter(judged[REASON].isnull()).anti_join(repeated, ROW)
     bad = judged.filter(judged[REASON].notnull()).select(ROW, REASON).union(repeated)
@@ -52,15 +49,13 @@ def part(
     by_reason = bad.group_by(REASON).aggregate(rows=ibis._.count()).order_by(ibis.desc("rows"), REASON)
     counts = {row[REASON]: row["rows"] for row in by_reason.to_pyarrow().to_pylist()}
     if counts:
-        quarantine.mkdir(parents=True)
-        con.to_parquet(_as_json(table, raw, bad), quarantine / "part-0.parquet", **_PARQUET)
+        write(con, _as_json(table, raw, bad), quarantine)
     whole = good if set(table.names) <= set(good.columns) else typed.anti_join(bad, ROW)
-    checked.mkdir(parents=True)
-    con.to_parquet(whole.order_by(*order).select(*table.names), checked / "part-0.parquet", **_PARQUET)
+    write(con, whole.order_by(*order).select(*table.names), checked)
     return Parted(good, good.count().to_pyarrow().as_py(), counts)
 
 
-def _repeated(con: Backend, table: Table, judged: ir.Table) -> ir.Table:
+def _repeated(con: Database, table: Table, judged: ir.Table) -> ir.Table:
     """ROW and REASON of the rows whose key a good earlier row has already.
 
     Sorting every key would be the direct way, but takes gigabytes on large logs. So the keys that occur more than once
@@ -70,7 +65,7 @@ def _repeated(con: Backend, table: Table, judged: ir.Table) -> ir.Table:
     good = judged.filter(judged[REASON].isnull()).select(ROW, *table.key, *earlier)
     keyed = good.mutate(hash=hashed(_key(good, table)))
     twice = keyed.group_by("hash").having(ibis._.count() > 1).aggregate(rows=ibis._.count())
-    suspects = con.create_table(f"suspects_{table.name}", keyed.semi_join(twice, "hash").drop("hash"))
+    suspects = store(con, f"suspects_{table.name}", keyed.semi_join(twice, "hash").drop("hash"))
     place = ibis.row_number().over(ibis.window(group_by=list(table.key), order_by=[*earlier, ROW]))
     return (
         suspects.mutate(place=place).filter(ibis._.place > 0).select(ROW, ibis.literal(duplicate(table)).name(REASON))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from pageopt.check.database import distinct, hashed
 from pageopt.contract import KINDS, Table
+from pageopt.tables.database import distinct, hashed
 
 UNKNOWN_MODULE = "unknown module"
 SLOT = "slot out of range"

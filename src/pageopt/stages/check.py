@@ -26,7 +26,7 @@ def run(workspace: Workspace) -> None:
             workspace.raw,
             workspace.checked,
             workspace.quarantine,
-            workspace.state / "scratch",
+            workspace.state / "scratch" / "check",
             tables,
             params.slots,
             progress=lambda table: status.update(f"Checking {table}"),

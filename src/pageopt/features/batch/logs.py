@@ -6,12 +6,11 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 
 from pageopt.config import FeatureParams
 from pageopt.errors import ContractError
 from pageopt.features.batch.labels import resolve
-from pageopt.tables.database import store
+from pageopt.tables.database import Database, store
 from pageopt.tables.time import microseconds
 
 
@@ -32,7 +31,7 @@ class Logs:
         checked: the Parquet tables themselves, by name.
     """
 
-    connection: Backend
+    connection: Database
     families: tuple[str, ...]
     categories: tuple[str, ...]
     modules: ir.Table
@@ -44,7 +43,7 @@ class Logs:
     checked: dict[str, ir.Table]
 
 
-def read_logs(connection: Backend, checked: Path, features: FeatureParams, purchase_window_hours: float) -> Logs:
+def read_logs(connection: Database, checked: Path, features: FeatureParams, purchase_window_hours: float) -> Logs:
     """Read the tables of stage check. Raises ContractError where one is missing or empty."""
     source = {
         name: _parquet(connection, checked, name) for name in ("modules", "items", "pages", "impressions", "events")
@@ -67,7 +66,7 @@ def read_logs(connection: Backend, checked: Path, features: FeatureParams, purch
     return Logs(connection, families, categories, modules, items, users, pages, shown, events, source)
 
 
-def _parquet(connection: Backend, checked: Path, name: str) -> ir.Table:
+def _parquet(connection: Database, checked: Path, name: str) -> ir.Table:
     files = sorted((checked / name).glob("*.parquet"))
     if not files:
         raise ContractError(f"No Parquet file in {checked / name}. Run stage check first: dvc repro check")
@@ -79,18 +78,18 @@ def _names(column: ir.StringColumn) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name is not None))
 
 
-def _codes(connection: Backend, column: str, names: tuple[str, ...]) -> ir.Table:
+def _codes(connection: Database, column: str, names: tuple[str, ...]) -> ir.Table:
     """The names, in `column`, with their places, in code."""
     table = pa.table({column: pa.array(names, pa.string()), "code": pa.array(range(len(names)), pa.int64())})
     return store(connection, f"{column}_codes", ibis.memtable(table))
 
 
-def _modules(connection: Backend, modules: ir.Table, families: tuple[str, ...]) -> ir.Table:
+def _modules(connection: Database, modules: ir.Table, families: tuple[str, ...]) -> ir.Table:
     coded = modules.join(_codes(connection, "family", families), "family").rename(family_code="code")
     return store(connection, "modules", coded.mutate(module=ibis.row_number().over(order_by="module_id").cast("int32")))
 
 
-def _users(connection: Backend, source: dict[str, ir.Table], features: FeatureParams) -> ir.Table:
+def _users(connection: Database, source: dict[str, ir.Table], features: FeatureParams) -> ir.Table:
     ids = source["pages"].select("user_id").union(source["events"].select("user_id"))
     if "users" in source:
         ids = ids.union(source["users"].select("user_id"))
@@ -102,7 +101,7 @@ def _users(connection: Backend, source: dict[str, ir.Table], features: FeaturePa
     return store(connection, "users", users.order_by("user"))
 
 
-def _pages(connection: Backend, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
+def _pages(connection: Database, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
     pages = pages.mutate(us=microseconds(pages.ts))
     pages = pages.mutate(page=ibis.row_number().over(order_by=["us", "page_id"]))
     heroes = items.select("category_code", hero_item_id="item_id")
@@ -112,7 +111,7 @@ def _pages(connection: Backend, pages: ir.Table, items: ir.Table, users: ir.Tabl
 
 
 def _events(
-    connection: Backend, events: ir.Table, pages: ir.Table, modules: ir.Table, items: ir.Table, users: ir.Table
+    connection: Database, events: ir.Table, pages: ir.Table, modules: ir.Table, items: ir.Table, users: ir.Table
 ) -> ir.Table:
     events = events.mutate(us=microseconds(events.ts))
     events = events.mutate(seq=ibis.row_number().over(order_by=["us", "event_id"]))

@@ -16,7 +16,6 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.backends.duckdb import Backend
 
 from pageopt.config import FeatureParams, PrepareParams
 from pageopt.errors import ContractError
@@ -35,7 +34,7 @@ from pageopt.features.schema import CTR_LOG_ODDS, module_fields, page_fields
 from pageopt.features.sessions import attribute
 from pageopt.features.slot_bias import SlotBias
 from pageopt.features.store.snapshot import write_snapshot
-from pageopt.tables.database import append, drop, store
+from pageopt.tables.database import Database, append, drop, store
 from pageopt.tables.parquet import ParquetColumns
 
 CHUNK_ROWS = 400_000  # pages and events whose counters are computed at a time
@@ -55,7 +54,7 @@ class Preparation:
         progress: is told the name of each step before it starts.
     """
 
-    connection: Backend
+    connection: Database
     checked: Path
     prepared: Path
     params: PrepareParams
