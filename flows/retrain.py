@@ -130,6 +130,7 @@ def retrain(root: str, again: bool = False) -> State:
 
 
 def _retrain(run: Run, again: bool) -> State:
+    _expose(run)
     _stages(run)
     mark = fingerprint(run.workspace)
     run.registry.sweep(mark)
@@ -142,6 +143,12 @@ def _retrain(run: Run, again: bool) -> State:
         # The last run was ended between the promotion and its report.
         return _conclude(run, candidate, champion, PROMOTED, "every gate passed")
     return _judge(run, candidate, champion)
+
+
+def _expose(run: Run) -> None:
+    """Let BentoML's own commands find the champion. Every run begins with it, to mend what a kill or a hand undid."""
+    if champion := run.registry.champion():
+        bento.expose(run.workspace, champion)
 
 
 def _stages(run: Run) -> None:
@@ -236,6 +243,7 @@ def _settle(
     run.registry.log(candidate.run_id, files=evidence, metrics=metrics)
     if good and version:
         promote(run.registry, version, champion.number if champion else None)
+        _expose(run)
     return _conclude(run, candidate, version, verdict, why)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageopt.engine.requests import Limits, find_not_finite, parse_page, refusal
+from pageopt.engine.requests import Limits, find_not_finite, parse_page
 from pageopt.errors import RequestError
 
 LIMITS = Limits(slots=4, max_candidates=3, features={"season": "categorical", "age": "numeric", "note": "text"})
@@ -101,10 +101,8 @@ def test_too_many_features() -> None:
     assert refused(body(f',"features":{many}')).field == "page.features"
 
 
-def test_the_error_body_is_short_and_valid_json() -> None:
-    error = json.loads(refusal(refused(body(f',"{"x" * 9000}":1'))))["error"]
-    assert set(error) == {"field", "message", "fix"}
-    assert len(error["message"]) < 200
+def test_what_callers_sent_is_told_only_in_part() -> None:
+    assert len(str(refused(body(f',"{"x" * 9000}":1')))) < 200
 
 
 JSON = st.recursive(

@@ -62,7 +62,7 @@ def served(project, first) -> tuple[dict, str]:
         text=True,
     )
     try:
-        bento._wait_until_ready(server, f"http://127.0.0.1:{port}", Path(os.devnull))
+        bento.wait_until_ready(server, f"http://127.0.0.1:{port}", Path(os.devnull))
         page = {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}
         answer = httpx.post(f"http://127.0.0.1:{port}/rank_page", json={"page": page}, trust_env=False).json()
     finally:
@@ -113,7 +113,7 @@ def killed(project, pulled) -> dict[str, tuple[str, int | None, dict]]:
     notes = {}
     for where, reached in KILLS.items():
         output = project.kill_when(reached)
-        bentos = Workspace(project.root).bento_home / "bentos" / "pageopt"
+        bentos = Workspace(project.root).bento_home / "bentos" / "page-optimizer"
         (folder,) = (path for path in bentos.iterdir() if path.name.startswith("v1-"))
         assert (folder / "bento.yaml").is_file()
         notes[where] = (output, project.releases()[0], json.loads((folder / "src" / "release.json").read_text()))
@@ -188,7 +188,7 @@ def test_the_promoted_bento_serves(served):
     answer, output = served
     assert answer["model_version"] == "1"
     assert [module["slot"] for module in answer["modules"]] == [1, 2, 3, 4]
-    assert output.startswith("Serving version 1 (pageopt:v1-")
+    assert output.startswith("Serving version 1 (page-optimizer:v1-")
 
 
 def test_nothing_changed(first, unchanged):

@@ -20,12 +20,12 @@ def version(workspace: Workspace, number: int = 7) -> Version:
 @pytest.fixture(scope="module")
 def built(maker, tmp_path_factory) -> Workspace:
     workspace = Workspace(Path(shutil.copytree(maker().root, tmp_path_factory.mktemp("bento") / "project")))
-    assert bento.build(workspace, version(workspace)) == "pageopt:v7-01234567"
+    assert bento.build(workspace, version(workspace)) == "page-optimizer:v7-01234567"
     return workspace
 
 
 def test_a_bento_holds_bundle_version_and_little_else(built: Workspace):
-    place = built.bento_home / "bentos" / "pageopt" / "v7-01234567"
+    place = built.bento_home / "bentos" / "page-optimizer" / "v7-01234567"
     assert json.loads((place / "src" / "release.json").read_text())["model"]["version"] == 7
     assert (place / "src" / "bundle" / "page.onnx").read_bytes() == (built.bundle / "page.onnx").read_bytes()
     assert not list(place.rglob("*.pkl"))
@@ -33,10 +33,10 @@ def test_a_bento_holds_bundle_version_and_little_else(built: Workspace):
 
 
 def test_a_bento_that_is_there_is_not_built_again(built: Workspace):
-    marker = built.bento_home / "bentos" / "pageopt" / "v7-01234567" / "bento.yaml"
+    marker = built.bento_home / "bentos" / "page-optimizer" / "v7-01234567" / "bento.yaml"
     before = marker.stat().st_mtime_ns
     (built.bento_home / "draft").mkdir()  # what a kill left
-    assert bento.build(built, version(built)) == "pageopt:v7-01234567"
+    assert bento.build(built, version(built)) == "page-optimizer:v7-01234567"
     assert marker.stat().st_mtime_ns == before
 
 
@@ -47,10 +47,10 @@ def test_a_lost_bundle_is_named(built: Workspace, tmp_path: Path):
 
 
 def test_a_bento_that_cannot_start_says_why(built: Workspace):
-    place = built.bento_home / "bentos" / "pageopt"
+    place = built.bento_home / "bentos" / "page-optimizer"
     broken = shutil.copytree(place / "v7-01234567", place / "v9-broken")
     (broken / "src" / "bundle" / "page.onnx").unlink()
-    with pytest.raises(ReleaseError, match=r"page\.onnx is missing"), bento.serving(built, "pageopt:v9-broken"):
+    with pytest.raises(ReleaseError, match=r"page\.onnx is missing"), bento.serving(built, "page-optimizer:v9-broken"):
         pass
 
 
@@ -58,7 +58,7 @@ def test_the_bento_answers_as_the_bundle_does_and_bears_load(built: Workspace, m
     judge = Judge(built, None)
     some = latency.largest(judge.pages.fields, judge.pages.candidates)[1]
     assert len(some) == 15
-    with bento.serving(built, "pageopt:v7-01234567") as url:
+    with bento.serving(built, "page-optimizer:v7-01234567") as url:
         limits = judge.limits.latency.model_copy(update={"http_p99_ms": 10_000, "http_seconds": 0.5})
         judge.limits = judge.limits.model_copy(update={"latency": limits})
         tried, load = judge.bento(url, "7")

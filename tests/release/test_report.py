@@ -45,7 +45,7 @@ def release(**changes) -> Release:
         "model_name": "page-optimizer",
         "version": 3,
         "run_id": "r1",
-        "bento": "pageopt:v3-abc",
+        "bento": "page-optimizer:v3-abc",
         "champion_before": None,
         "fingerprint": "abc",
         "preset": "small",
@@ -68,7 +68,7 @@ def test_release_json_is_what_the_design_says(workspace: Workspace):
     content = json.loads((workspace.reports / "release.json").read_text())
     assert content["verdict"] == "promoted"
     assert content["model"] == {"name": "page-optimizer", "version": 3, "run_id": "r1"}
-    assert (content["bento"], content["champion_before"]) == ("pageopt:v3-abc", None)
+    assert (content["bento"], content["champion_before"]) == ("page-optimizer:v3-abc", None)
     gate = content["gates"][0]
     assert {"name", "passed", "value", "limit", "why"} <= gate.keys()
     assert (gate["name"], gate["value"], gate["limit"]) == ("data", 9000, 5000)

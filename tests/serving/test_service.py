@@ -1,10 +1,9 @@
-"""The endpoint as it runs: built as a Bento, served by BentoML on loopback, talked to over HTTP."""
+"""The endpoint as it runs: its Bento, served by BentoML's own command on loopback, talked to over HTTP."""
 
 import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,20 +11,22 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-import pageopt
 from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page
+from pageopt.release import bento as bentos
 from pageopt.release.gates.load import drive
+from pageopt.release.registry import Version
+from pageopt.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = Path(pageopt.__file__).parent
 HEAVY = (
     "torch",
     "pandas",
@@ -39,47 +40,34 @@ HEAVY = (
     "sklearn",
     "xgboost",
 )
-# What serving imports of the other rooms; a file that is missing here fails every test below.
-FEATURES = ("__init__", "columns", "counters", "encoder", "fields", "snapshot", "text")
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PAGEOPT_", "BENTOML_"))}
-    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONWARNINGS": "ignore", **more}
+    return {
+        **kept,
+        "BENTOML_HOME": ".pageopt/bentoml",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONWARNINGS": "ignore",
+        **more,
+    }
 
 
 @pytest.fixture(scope="session")
-def bento(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a Bento, built from only what serving needs."""
-    folder = tmp_path_factory.mktemp("bento")
-    context = folder / "context"
-    shutil.copytree(PACKAGE / "serving", context / "pageopt" / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (
-        "__init__.py",
-        "errors.py",
-        "policies/__init__.py",
-        "policies/static.py",
-        "policies/greedy.py",
-        *(f"features/{name}.py" for name in FEATURES),
-    ):
-        (context / "pageopt" / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(PACKAGE / name, context / "pageopt" / name)
-    shutil.copytree(bundle, context / "bundle")
+def project(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a project whose champion, version 12, is the bundle."""
+    root = tmp_path_factory.mktemp("project")
     for name in ("bentofile.yaml", "serving.lock"):
-        shutil.copyfile(ROOT / name, context / name)
-    (context / "release.json").write_text('{"model": {"name": "page-optimizer", "version": 12}}')
-    done = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--version", "v12", "--output", "tag", str(context)],
-        cwd=context,
-        env=environment(folder / "home"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "pageopt:v12" in done.stdout
-    return folder / "home" / "bentos" / "pageopt" / "v12"
+        shutil.copyfile(ROOT / name, root / name)
+    champion = Version(12, "run", "0123456789abcdef", None, None, datetime.now(UTC), bundle)
+    bentos.expose(Workspace(root), champion)
+    return root
+
+
+@pytest.fixture(scope="session")
+def bento(project: Path) -> Path:
+    """The folder of the champion's Bento."""
+    return project / ".pageopt" / "bentoml" / "bentos" / "page-optimizer" / "v12-01234567"
 
 
 @dataclass(frozen=True)
@@ -89,25 +77,18 @@ class Served:
     process: subprocess.Popen[bytes]
 
 
-def serve(bento: Path, folder: Path, port: int, **more: str) -> subprocess.Popen[bytes]:
-    # By its folder: the tag "pageopt:v12" would be read as an attribute of the package of that name first.
-    command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--port", str(port)]
-    with (folder / "log.txt").open("wb") as log:
+def serve(project: Path, log: Path, port: int, **more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "bentoml", "serve", "page-optimizer:latest", "--port", str(port)]
+    with log.open("wb") as output:
         return subprocess.Popen(
             command,
-            cwd=folder,
-            env=environment(folder / "home", **more),
+            cwd=project,
+            env=environment(**more),
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -121,24 +102,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="session")
-def served(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    port = free_port()
-    process = serve(bento, folder, port, PAGEOPT_SERVED="served.sqlite")
+def served(project: Path) -> Iterator[Served]:
+    port, log = bentos.free_port(), project / "log.txt"
+    process = serve(project, log, port, PAGEOPT_SERVED="served.sqlite")
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            words = (folder / "log.txt").read_text()
-            assert process.poll() is None, words
-            assert time.monotonic() < deadline, words
-            time.sleep(0.1)
-        yield Served(url, folder, process)
+        bentos.wait_until_ready(process, url, log)
+        yield Served(url, project, process)
     finally:
         end(process)
 
@@ -187,7 +157,8 @@ def test_errors_are_ours_on_the_wire(client: httpx.Client, page: Any) -> None:
     wrong = client.post("/rank_page", content=b'{"page": {"hero_item": {"price": NaN}}}')
     assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "page.hero_item.price")
     assert client.get("/rank_page").status_code == 405
-    assert client.get("/").json()["error"]["fix"] == "POST to /rank_page."
+    assert client.get("/nothing").json()["error"]["fix"] == "POST to /rank_page."
+    assert client.post("/rank_page/", json=page()).status_code == 404
 
 
 def test_large_bodies_are_refused_whatever_their_framing(client: httpx.Client) -> None:
@@ -238,20 +209,21 @@ def test_it_listens_on_loopback_only(served: Served) -> None:
     assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
 
 
-def test_a_broken_bundle_ends_the_server_with_one_line(bento: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_broken_bundle_ends_the_server_with_one_line(project: Path, bundle: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     (broken / "page.onnx").write_bytes(b"nothing")
-    process = serve(bento, tmp_path, free_port(), PAGEOPT_BUNDLE=str(broken))
+    log = tmp_path / "log.txt"
+    process = serve(project, log, bentos.free_port(), PAGEOPT_BUNDLE=str(broken))
     try:
         assert process.wait(timeout=120) == 1
     finally:
         end(process)
-    said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "[INFO]" not in line]
+    said = [line for line in log.read_text().splitlines() if "[INFO]" not in line]
     assert len(said) == 1
     assert said[0].startswith(f"pageopt: {broken / 'page.onnx'} cannot be loaded")
 
 
-def test_it_imports_nothing_heavy(bento: Path, bundle: Path) -> None:
+def test_it_imports_nothing_heavy(bento: Path) -> None:
     """In a process that imports the service as a worker does and answers one request."""
     script = f"""
 import json, sys
@@ -270,7 +242,7 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=environment(bento.parents[2], PAGEOPT_BUNDLE=str(bundle)),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,

@@ -84,11 +84,6 @@ _MEMBER = re.compile(r"^Object (?P<how>contains unknown|missing required) field 
 _DECODER = msgspec.json.Decoder(RankPage)
 
 
-def refusal(error: RequestError) -> bytes:
-    """The JSON body of a refused request: {"error": {"field", "message", "fix"}}."""
-    return msgspec.json.encode({"error": {"field": error.field, "message": str(error), "fix": error.fix}})
-
-
 def shorten(text: str, length: int = 100) -> str:
     """`text`, cut: what callers sent goes into messages and logs only in part."""
     return text if len(text) <= length else text[:length] + "…"

@@ -1,4 +1,4 @@
-"""Builds the endpoint of one registered version as a Bento, and runs it."""
+"""The endpoint of a registered version as a Bento: built, shown to BentoML's own commands, and run."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import httpx
 
@@ -20,31 +21,23 @@ from pageopt.errors import ReleaseError
 from pageopt.release.registry import Version
 from pageopt.workspace import Workspace
 
-_NAME = "pageopt"
+NAME = "page-optimizer"
 _ENTRY = "pageopt.serving.service"
 _READY_SECONDS = 120
 
 
-def _environment(workspace: Workspace, home: Path, code: Path) -> dict[str, str]:
-    """The environment of BentoML. `code` comes first on Python's path: else it takes the installed package instead."""
-    return {
-        "PAGEOPT_EVENTS": str(workspace.state / "events.sqlite"),
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "BENTOML_HOME": str(home),
-        "PYTHONPATH": str(code),
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
 def tag_of(version: Version) -> str:
     """The tag of a version's Bento."""
-    return f"{_NAME}:v{version.number}-{version.fingerprint[:8]}"
+    return f"{NAME}:v{version.number}-{version.fingerprint[:8]}"
 
 
 def _store(workspace: Workspace, tag: str) -> Path:
     name, _, version = tag.partition(":")
     return workspace.bento_home / "bentos" / name / version
+
+
+def _environment(home: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore", **more}
 
 
 def build(workspace: Workspace, version: Version) -> str:
@@ -65,9 +58,10 @@ def build(workspace: Workspace, version: Version) -> str:
     with tempfile.TemporaryDirectory(prefix="pageopt-bento-") as context:
         _fill(Path(context), workspace, version)
         build_it = [sys.executable, "-m", "bentoml", "build", "--version", place.name, "--output", "tag", context]
-        environment = _environment(workspace, home, Path(context))
+        # From its own code, not the installed package's: what is missing there is missed now.
+        environment = _environment(home, PYTHONPATH=f"{context}/src")
         done = subprocess.run(build_it, cwd=context, env=environment, capture_output=True, text=True, check=False)
-    built = home / "bentos" / _NAME / place.name
+    built = home / "bentos" / NAME / place.name
     if done.returncode != 0 or not (built / "bento.yaml").is_file():
         words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise ReleaseError(f"The Bento of version {version.number} could not be built:\n{words}")
@@ -79,32 +73,57 @@ def build(workspace: Workspace, version: Version) -> str:
 
 
 def _fill(context: Path, workspace: Workspace, version: Version) -> None:
-    """What bentofile.yaml expects beside it: the code that serving imports, bundle/, release.json, serving.lock."""
+    """What bentofile.yaml expects beside it: serving.lock, and in src what serving imports, bundle and release.json."""
+    code = context / "src"
     for path in closure(_ENTRY):
-        (context / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE.parent / path, context / path)
-    shutil.copytree(version.folder, context / "bundle")
+        (code / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / path, code / path)
+    shutil.copytree(version.folder, code / "bundle")
     for name in ("bentofile.yaml", "serving.lock"):
         if not (workspace.root / name).is_file():
             raise ReleaseError(f"{workspace.root / name} is missing. Take it from the repository: git checkout {name}")
         shutil.copyfile(workspace.root / name, context / name)
     release = {"model": {"version": version.number, "run_id": version.run_id}, "fingerprint": version.fingerprint}
-    (context / "release.json").write_text(json.dumps(release), encoding="utf-8")
+    (code / "release.json").write_text(json.dumps(release), encoding="utf-8")
 
 
-def command(tag: str, port: int) -> list[str]:
-    """The command that serves a Bento on this machine only."""
+def expose(workspace: Workspace, version: Version) -> None:
+    """Make `version` what BentoML's own commands find: `latest` in its store, bundle and release.json in src.
+
+    Each is put in its place whole, and release.json comes last: where it names a version, the bundle is that version's.
+    What is already so is left alone, and what a kill left undone is done by the next call.
+    """
+    bento = _store(workspace, build(workspace, version))
+    _put(bento.parent / "latest", bento.name.encode())
+    bundle, release = workspace.root / "src" / "bundle", workspace.root / "src" / "release.json"
+    said = (bento / "src" / release.name).read_bytes()
+    if bundle.is_dir() and release.is_file() and release.read_bytes() == said:
+        return
+    release.unlink(missing_ok=True)
+    draft = bundle.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(bento / "src" / bundle.name, draft)
+    shutil.rmtree(bundle, ignore_errors=True)
+    draft.rename(bundle)
+    _put(release, said)
+
+
+def _put(path: Path, content: bytes) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def _command(tag: str, port: int) -> list[str]:
+    """Serves a Bento on this machine only."""
     return [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def serve(workspace: Workspace, version: Version, port: int) -> int:
-    """Serve the Bento of `version` until it is ended, building it first if the store lost it. Returns its exit code."""
-    tag = build(workspace, version)
-    environment = _environment(workspace, workspace.bento_home, _store(workspace, tag) / "src")
-    process = subprocess.Popen(command(tag, port), cwd=workspace.state, env=environment)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: process.send_signal(received))
-    return process.wait()
+def serve(workspace: Workspace, version: Version, port: int) -> NoReturn:
+    """Become BentoML's server of `version`, in the project's root."""
+    expose(workspace, version)
+    os.chdir(workspace.root)
+    os.execve(sys.executable, _command(tag_of(version), port), _environment(workspace.bento_home))
 
 
 def free_port() -> int:
@@ -126,28 +145,32 @@ def serving(workspace: Workspace, tag: str) -> Iterator[str]:
     scratch.mkdir(parents=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = _environment(workspace, workspace.bento_home, _store(workspace, tag) / "src")
-    environment["PAGEOPT_EVENTS"] = str(scratch / "events.sqlite")
     log = scratch / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(tag, port),
+            _command(tag, port),
             cwd=scratch,
-            env=environment,
+            env=_environment(
+                workspace.bento_home,
+                PAGEOPT_EVENTS=str(scratch / "events.sqlite"),
+                PAGEOPT_SERVED="",
+                PAGEOPT_BUNDLE="",
+            ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that its workers can be ended with it
         )
         try:
-            _wait_until_ready(process, url, log)
+            wait_until_ready(process, url, log)
             yield url
         finally:
             _end(process)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait_until_ready(process: subprocess.Popen[Any], url: str, log: Path) -> None:
+    """Return once the server at `url` is ready. Raises ReleaseError with its last words from `log` if it is not."""
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:
         try:

@@ -1,7 +1,5 @@
 """Commands around the registry: list releases, go back to one, serve the champion."""
 
-import sys
-
 from rich.console import Console
 from rich.table import Table
 
@@ -48,10 +46,11 @@ def releases(workspace: Workspace) -> None:
 
 
 def rollback(workspace: Workspace, to: int) -> None:
-    """Make a version that was promoted before the champion again, and see to it that its Bento is there."""
+    """Make a version that was promoted before the champion again, for BentoML's own commands too."""
     registry = _open(workspace)
     bento.build(workspace, registry.promoted(to))
     before, now = registry.rollback(to)
+    bento.expose(workspace, now)
     was = f"; it was version {before.number}" if before else ""
     print(f"Version {now.number} is champion{was}. Restart what serves it: make serve")
 
@@ -60,4 +59,4 @@ def serve(workspace: Workspace, port: int) -> None:
     """Serve the champion's Bento on this machine until it is ended."""
     champion = _champion(_open(workspace))
     print(f"Serving version {champion.number} ({bento.tag_of(champion)}) on http://127.0.0.1:{port}", flush=True)
-    sys.exit(bento.serve(workspace, champion, port))
+    bento.serve(workspace, champion, port)

@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from pageopt.engine.decide import Decider, Engine
-from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page, refusal
+from pageopt.engine.requests import Limits, parse_page
 from pageopt.errors import RequestError, StoreError
 from pageopt.serving import metrics
-from pageopt.serving.events import MAX_EVENTS_BYTES, EventStore, parse_events
+from pageopt.serving.events import EventStore, parse_events
+from pageopt.serving.operations import OPERATIONS
+from pageopt.serving.refusal import refusal
 from pageopt.serving.served import ServedLog
 
 Message = MutableMapping[str, Any]
@@ -28,7 +30,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 MAX_IN_FLIGHT = 256
 BODY_SECONDS = 10.0
-_PATHS = ("/rank_page", "/record_events")
 _log = logging.getLogger(__name__)
 
 
@@ -37,9 +38,9 @@ class _HungUpError(Exception):
 
 
 class PageApp:
-    """ASGI application with POST /rank_page and POST /record_events; everything else is 404 or 405.
+    """ASGI application with POST to the paths of OPERATIONS; everything else is 404 or 405.
 
-    It can be mounted before its model is loaded (BentoML mounts at import): call `attach` before the first request.
+    It can be made before its model is loaded (BentoML imports it long before): call `attach` before the first request.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class PageApp:
         self._events: EventStore | None = None
         self._served: ServedLog | None = None
         self._in_flight = 0
+        self._handlers = {"/rank_page": self._rank_page, "/record_events": self._record_events}
         self._rankers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rank")
         # One thread: SQLite takes one writer at a time, and order of arrival is kept.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
@@ -69,10 +71,10 @@ class PageApp:
         try:
             answer = await self._answer(path, scope, receive)
         except RequestError as error:
-            status, answer = error.status, refusal(error)
+            status, answer = error.status, msgspec.json.encode(refusal(error))
             if status == 405:
                 headers = [(b"allow", b"POST")]
-            metrics.REFUSED.labels(path if path in _PATHS else "other", str(status)).inc()
+            metrics.REFUSED.labels(path if path in OPERATIONS else "other", str(status)).inc()
         except _HungUpError:
             return
         finally:
@@ -82,15 +84,18 @@ class PageApp:
         await send({"type": "http.response.body", "body": answer})
 
     async def _answer(self, path: str, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
-        if path not in _PATHS:
+        if path not in OPERATIONS:
             raise RequestError(f"There is nothing at {path[:100]}.", field="", fix="POST to /rank_page.", status=404)
         if scope["method"] != "POST":
             raise RequestError(f"{path} takes POST, not {scope['method']}.", field="", fix="Send a POST.", status=405)
         if self._in_flight > MAX_IN_FLIGHT:
             raise RequestError("Too many requests at once.", field="", fix="Try again in a moment.", status=429)
-        if path == "/rank_page":
-            return await self._rank_page(await _body(scope, receive, MAX_PAGE_BYTES))
-        return await self._record_events(await _body(scope, receive, MAX_EVENTS_BYTES))
+        return await self._handlers[path](await _body(scope, receive, OPERATIONS[path].max_bytes))
+
+    @property
+    def limits(self) -> Limits | None:
+        """What the model takes that is loaded; None before it is."""
+        return self._decider.limits if self._decider else None
 
     async def _rank_page(self, body: bytes) -> bytes:
         if self._decider is None:

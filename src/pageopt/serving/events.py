@@ -43,7 +43,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class RecordEvents(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The body of POST /record_events; rows stay text until each is judged by itself."""
+    """The body of POST /record_events. Each row is judged by itself; until then it stays text."""
 
     events: list[msgspec.Raw]
 

@@ -1,7 +1,10 @@
 """The BentoML service: one process a worker, each with its own engine, around the ASGI application.
 
+BentoML looks for `bundle` and release.json beside the package: in a Bento, and in the project's folder src, where both
+are the champion's.
+
 Environment variables
-    PAGEOPT_BUNDLE   the exported bundle; default: the folder `bundle` beside the package, as in a Bento
+    PAGEOPT_BUNDLE   another exported bundle
     PAGEOPT_EVENTS   the SQLite file that events go to; default: .pageopt/events.sqlite below the current folder
     PAGEOPT_SERVED   a SQLite file that every decided page goes to; default: none, since it grows with the traffic
     PAGEOPT_WORKERS  processes, default 1; each takes one core
@@ -11,17 +14,23 @@ Environment variables
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import bentoml
+from _bentoml_sdk import Service
+from bentoml._internal.service.openapi import INFRA_TAG, make_infra_endpoints
+from bentoml._internal.service.openapi.specification import Components, Info, OpenAPISpecification, PathItem
 
 from pageopt.engine.page_engine import PageEngine
-from pageopt.errors import ConfigError, PageoptError
+from pageopt.errors import ConfigError, ExportError, PageoptError
+from pageopt.serving import openapi
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
 from pageopt.serving.events import EventStore
+from pageopt.serving.operations import OPERATIONS
 from pageopt.serving.served import ServedLog
 from pageopt.serving.version import model_version
 
-_ROOT = Path(__file__).resolve().parents[2]
+_BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 _EVENTS = Path(".pageopt") / "events.sqlite"
 _app = PageApp()
 
@@ -38,12 +47,45 @@ def _path(variable: str, default: Path) -> Path:
 
 
 def _load() -> tuple[PageEngine, str]:
-    bundle = _path("PAGEOPT_BUNDLE", _ROOT / "bundle")
-    return PageEngine(bundle), model_version(bundle, _ROOT / "release.json")
+    bundle = _path("PAGEOPT_BUNDLE", _BUNDLE)
+    if not bundle.exists():
+        raise ExportError(
+            f"{bundle} is not there: no model was promoted in this project yet. Train and release: make run"
+        )
+    return PageEngine(bundle), model_version(bundle)
+
+
+class _PlainService(Service[Any]):
+    """A BentoML service around a plain ASGI application: a method of BentoML's own costs several times as much.
+
+    Whatever is not BentoML's (the API's page, health, metrics) goes to the application. Were it mounted, it would stand
+    before the API's page.
+    """
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """BentoML's application, with ours behind its routes."""
+        application: Any = super().to_asgi(is_main)
+        application.router.redirect_slashes = False
+        application.router.default = _app
+        return application
+
+    @property
+    def openapi_spec(self) -> OpenAPISpecification:
+        """What /docs.json answers, and what a Bento keeps in apis/openapi.yaml."""
+        return OpenAPISpecification(
+            openapi=openapi.VERSION,
+            info=Info("pageopt", str(self.bento.tag.version) if self.bento else "source", self.inner.__doc__),
+            servers=[{"url": "."}],
+            tags=[INFRA_TAG],
+            paths={path: PathItem(post=openapi.post(path, each)) for path, each in OPERATIONS.items()}
+            | make_infra_endpoints(),
+            components=Components(openapi.schemas(_app.limits)),
+        )
 
 
 @bentoml.service(
     name="pageopt",
+    service_class=_PlainService,
     workers=_workers(),
     http={"host": "127.0.0.1", "port": 3000},
     # The application refuses earlier, with its own body; these are the backstop.
@@ -51,7 +93,6 @@ def _load() -> tuple[PageEngine, str]:
     # A line in the log costs more than the decision; /metrics counts requests.
     logging={"access": {"enabled": False}},
 )
-@bentoml.asgi_app(_app, path="/")
 class PageService:
     """Decides which modules a page shows, and takes what happened on it."""
 
@@ -62,7 +103,7 @@ class PageService:
 
         Workers inherit the environment but run in the Bento's folder, so paths are made absolute here.
         """
-        os.environ["PAGEOPT_BUNDLE"] = str(_path("PAGEOPT_BUNDLE", _ROOT / "bundle"))
+        os.environ["PAGEOPT_BUNDLE"] = str(_path("PAGEOPT_BUNDLE", _BUNDLE))
         os.environ["PAGEOPT_EVENTS"] = str(_path("PAGEOPT_EVENTS", _EVENTS))
         if served := os.environ.get("PAGEOPT_SERVED"):
             os.environ["PAGEOPT_SERVED"] = str(Path(served).absolute())

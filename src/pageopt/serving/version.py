@@ -7,13 +7,14 @@ from pathlib import Path
 from pageopt.errors import ExportError
 
 
-def model_version(bundle_dir: Path, release: Path) -> str:
-    """The registered version in `release`, {"model": {"version": …}}; without that file a hash of the bundle's graph.
+def model_version(bundle: Path) -> str:
+    """The registered version in release.json beside the bundle; without that file a hash of the bundle's graph.
 
-    Raises ExportError if the file is there and does not name a version.
+    Raises ExportError if the file is there and does not name a version: {"model": {"version": …}}.
     """
+    release = bundle.parent / "release.json"
     if not release.exists():
-        return "sha256:" + hashlib.sha256((bundle_dir / "page.onnx").read_bytes()).hexdigest()[:12]
+        return "sha256:" + hashlib.sha256((bundle / "page.onnx").read_bytes()).hexdigest()[:12]
     try:
         version = json.loads(release.read_text(encoding="utf-8"))["model"]["version"]
     except (ValueError, OSError, KeyError, TypeError) as error:
