@@ -1,6 +1,5 @@
 """Small random logs that keep the data contract, as the tables and files that stage check leaves behind."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pageopt import contract
+from pageopt.check.findings import Shape
 from pageopt.config import FeatureParams
 
 T0 = 1_700_000_000_000_000
@@ -54,7 +54,7 @@ class RandomLogs:
             half = len(table) // 2
             pq.write_table(table.slice(0, half), folder / name / "part-00000.parquet")
             pq.write_table(table.slice(half), folder / name / "part-00001.parquet")
-        (folder / "shape.json").write_text(json.dumps({"slots": self.slots}))
+        Shape(self.slots, {}, None, None, None).write(folder / "shape.json")
         return folder
 
 

@@ -64,9 +64,8 @@ def test_thin_platforms_follow_the_pooled_curve() -> None:
 
 
 def test_weights_by_platform() -> None:
-    curves = {"click": {"all": [1.0, 0.5], "app": [1.0, 0.01]}, "purchase": {"all": [1.0, 0.0]}}
-    bias = SlotBias(2, curves, {"all": [1, 1]})
-    assert bias.to_json()["platforms"] == ["app"]
+    click, purchase = {"all": [1.0, 0.5], "app": [1.0, 0.01]}, {"all": [1.0, 0.0]}
+    bias = SlotBias(2, ["app"], click, purchase, views={"all": [1, 1]})
     platform = np.array(["app", "web", None, "app"], dtype=object)
     np.testing.assert_allclose(bias.examination(platform)[:, 1], [0.01, 0.5, 0.5, 0.01])
     np.testing.assert_allclose(bias.weight(platform, 10.0), [[1, 10], [1, 2], [1, 2], [1, 10]])
@@ -75,4 +74,4 @@ def test_weights_by_platform() -> None:
 
 def test_a_broken_file_says_so(tmp_path) -> None:
     with pytest.raises(ContractError, match="Run stage prepare"):
-        SlotBias.load(tmp_path / "slot_bias.json")
+        SlotBias.read(tmp_path / "slot_bias.json")

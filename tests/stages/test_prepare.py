@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pageopt.errors import ContractError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.stages import check, collect, prepare
@@ -44,17 +45,17 @@ def workspace(tmp_path_factory) -> Workspace:
 
 
 def test_what_later_stages_read(workspace) -> None:
-    schema = json.loads((workspace.prepared / "schema.json").read_text())
+    schema = Schema.read(workspace.prepared / "schema.json")
     encoder = Encoder.load(workspace.prepared / "encoder")
-    assert (schema["slots"], schema["modules"], encoder.slots) == (5, 24, 5)
-    assert list(encoder.families) == schema["families"]
+    assert (schema.slots, schema.modules, encoder.slots) == (5, 24, 5)
+    assert encoder.families == schema.families
     assert len(UserSnapshot(workspace.prepared / "users.sqlite")) > 100
-    shares = [schema["pages"][split] for split in ("valid", "test")]
+    shares = [schema.pages[split] for split in ("valid", "test")]
     assert shares == [250, 500]
     for split in SPLITS:
         pages = load_pages(workspace.prepared / split, encoder)
-        assert len(pages) == schema["pages"][split]
-        assert int(pages.click.sum()) == schema["clicks"][split] > 0
+        assert len(pages) == schema.pages[split]
+        assert int(pages.click.sum()) == schema.clicks[split] > 0
         assert pages.observed.all()
         assert (pages.propensity > 0).all()
         assert (pages.attributed <= pages.click).all()
@@ -63,7 +64,7 @@ def test_what_later_stages_read(workspace) -> None:
 
 def test_the_model_of_slots_is_found(workspace) -> None:
     """The simulator's users look less and less down the page."""
-    theta = np.array(SlotBias.load(workspace.prepared / "slot_bias.json").curves["click"]["all"])
+    theta = np.array(SlotBias.read(workspace.prepared / "slot_bias.json").click["all"])
     assert theta[0] == 1
     assert theta[-1] < 0.8
 

@@ -17,8 +17,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from pageopt.errors import TrainingError
+from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
+from pageopt.features.prepared import Schema
+from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common.training import Epoch
 from pageopt.models.item.network import load_network
 from pageopt.stages import train
@@ -89,11 +92,21 @@ def make_workspace(tmp_path):
             vocabulary=10,
         )
         encoder.save(workspace.prepared / "encoder")
-        schema = {"observed": observed, "has_purchase": purchases, "has_intent": True, "slots": SLOTS}
-        (workspace.prepared / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
+        Schema(
+            slots=SLOTS,
+            families=FAMILIES,
+            modules=len(MODULES["module_id"]),
+            observed=observed,
+            has_purchase=purchases,
+            has_intent=True,
+            fields=encoder.page_fields,
+            module_fields=encoder.module_fields,
+            pages={},
+            clicks={},
+            counters=CounterLayout((), (), (), FAMILIES, ()),
+        ).write(workspace.prepared / "schema.json")
         theta = {"all": [1.0, 0.5, 0.01], "app": [1.0, 0.8, 0.4]}
-        bias = {"slots": SLOTS, "platforms": ["app"], "click": theta, "purchase": theta, "views": {}}
-        (workspace.prepared / "slot_bias.json").write_text(json.dumps(bias), encoding="utf-8")
+        SlotBias(SLOTS, ["app"], theta, theta, views={}).write(workspace.prepared / "slot_bias.json")
         return workspace
 
     return make

@@ -1,6 +1,5 @@
 """The page decision without PyTorch: encoder, exported graph and user snapshot of one bundle."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from pageopt.engine.bundle import Bundle
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
 from pageopt.features.store.snapshot import UserSnapshot
@@ -20,7 +20,7 @@ CONTRACT_FIELDS = frozenset({"platform", "hero_category", "hero_title", "hero_pr
 _CELLS = 32_768
 _INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
 _OUTPUTS = ["chosen", "probabilities", "score"]
-_REBUILD = "Write the bundle again: dvc repro --force --single-item export"
+_REBUILD = Bundle.MEND
 
 
 class PageEngine:
@@ -35,16 +35,16 @@ class PageEngine:
         for name in ("bundle.json", "page.onnx", "encoder", "users.sqlite"):
             if not (bundle_dir / name).exists():
                 raise ExportError(f"{bundle_dir / name} is missing. {_REBUILD}")
-        facts = _read_facts(bundle_dir / "bundle.json")
+        facts = Bundle.read(bundle_dir / "bundle.json")
         self._encoder = _load(bundle_dir / "encoder", Encoder.load)
         self.users = _load(bundle_dir / "users.sqlite", UserSnapshot)
-        self.slots: int = facts["slots"]
-        self.policy: str = facts.get("policy", "trnn")
-        self.max_candidates: int = facts.get("max_candidates", 1000)
+        self.slots = facts.slots
+        self.policy = facts.policy
+        self.max_candidates = facts.max_candidates
         self.module_ids: tuple[str, ...] = tuple(self._encoder.module_ids)
         self.families: tuple[str, ...] = tuple(self._encoder.families)
         self.module_family: NDArray[np.int64] = self._encoder.module_family
-        self.static_page: tuple[int, ...] = tuple(facts["static_page"])
+        self.static_page = facts.static_page
         self.module_index: dict[str, int] = {module_id: i for i, module_id in enumerate(self.module_ids)}
         self.features: dict[str, str] = {
             field.name: field.kind
@@ -128,19 +128,6 @@ class PageEngine:
             raise ExportError(f"{path} cannot decide a page: {error}. {_REBUILD}") from error
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
             raise ExportError(f"{path} decides a page with numbers that are not finite. {_REBUILD}")
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ExportError(f"{path} cannot be read: {error}. {_REBUILD}") from error
-    if not isinstance(facts, dict):
-        raise ExportError(f"{path} must hold an object, not {type(facts).__name__}. {_REBUILD}")
-    whole = isinstance(facts.get("slots"), int) and facts["slots"] > 0
-    if not whole or not isinstance(facts.get("static_page"), list):
-        raise ExportError(f"{path} must hold slots and static_page. {_REBUILD}")
-    return facts
 
 
 def _load(path: Path, read: Any) -> Any:

@@ -4,15 +4,15 @@ On random traffic every module is as likely in every slot, so that what remains 
 place (TRNN paper, section 4.3): θ_s = (clicks_s/views_s) / (clicks_1/views_1).
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
+from pageopt.artefact import Artefact
 from pageopt.errors import ContractError
+
+Kind = Literal["click", "purchase"]
 
 
 def relative_examination(views: np.ndarray, clicks: np.ndarray) -> np.ndarray:
@@ -71,35 +71,26 @@ def examination_curves(
     return curves
 
 
-@dataclass(frozen=True)
-class SlotBias:
-    """What slot_bias.json holds: θ by kind of event ("click", "purchase") and platform ("all" and each by name)."""
+class SlotBias(Artefact, frozen=True):
+    """data/prepared/slot_bias.json: θ by slot of clicks and of purchases, and views, of "all" and of each platform."""
+
+    ERROR = ContractError
+    MEND = "Run stage prepare again: dvc repro prepare"
+    INDENT = 1
+    ASCII = False
 
     slots: int
-    curves: Mapping[str, Mapping[str, list[float]]]
-    views: Mapping[str, list[int]]
+    platforms: list[str]
+    click: dict[str, list[float]]
+    purchase: dict[str, list[float]]
+    views: dict[str, list[int]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Content of slot_bias.json."""
-        platforms = [name for name in self.curves["click"] if name != "all"]
-        return {"slots": self.slots, "platforms": platforms, **self.curves, "views": self.views}
-
-    @classmethod
-    def load(cls, path: Path) -> "SlotBias":
-        """Read slot_bias.json. Raises ContractError where it is missing or not readable."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            curves = {kind: content[kind] for kind in ("click", "purchase")}
-            return cls(content["slots"], curves, content["views"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ContractError(f"{path} cannot be read ({error}). Run stage prepare again.") from None
-
-    def examination(self, platform: np.ndarray, kind: str = "click") -> np.ndarray:
+    def examination(self, platform: np.ndarray, kind: Kind = "click") -> np.ndarray:
         """θ float64 `[pages, slots]` for the platform names `[pages]`; a platform without a curve has that of all."""
-        curves = self.curves[kind]
+        curves = self.click if kind == "click" else self.purchase
         names, place = np.unique(np.array([str(name) for name in platform], dtype=object), return_inverse=True)
         return np.array([curves.get(name, curves["all"]) for name in names])[place]
 
-    def weight(self, platform: np.ndarray, max_weight: float, kind: str = "click") -> np.ndarray:
+    def weight(self, platform: np.ndarray, max_weight: float, kind: Kind = "click") -> np.ndarray:
         """IPS weights 1/θ float64 `[pages, slots]`, at most `max_weight`."""
         return 1.0 / np.maximum(self.examination(platform, kind), 1.0 / max_weight)

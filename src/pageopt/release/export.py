@@ -1,7 +1,6 @@
 """From a trained model to the bundle that serving reads: page.onnx, encoder/, users.sqlite, bundle.json."""
 
 import hashlib
-import json
 import logging
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pageopt.config import SearchParams
+from pageopt.engine.bundle import Bundle, Origin
 from pageopt.errors import ExportError
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
@@ -144,26 +144,21 @@ def write_bundle(
     (folder / "page.onnx").write_bytes(page_onnx(graph, model.config).SerializeToString(deterministic=True))
     shutil.copytree(prepared / "encoder", folder / "encoder")
     shutil.copyfile(prepared / "users.sqlite", folder / "users.sqlite")
-    facts = {
-        "policy": model.config.architecture,
-        "slots": model.config.slots,
-        "width": search.width,
-        "beam_start": search.beam_start,
-        "objective": search.objective,
-        "heads": list(HEADS),
-        "trained_heads": list(model.config.trained_heads),
-        "above": model.config.above,
-        "families": model.config.families,
-        "modules": model.config.modules,
-        "max_candidates": max_candidates,
-        "static_page": order,
-        "created_from": {
-            "model": digest(model_folder),
-            "encoder": digest(prepared / "encoder"),
-            "users": digest(prepared / "users.sqlite"),
-        },
-    }
-    (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    Bundle(
+        policy=model.config.architecture,
+        slots=model.config.slots,
+        width=search.width,
+        beam_start=search.beam_start,
+        objective=search.objective,
+        heads=HEADS,
+        trained_heads=model.config.trained_heads,
+        above=model.config.above,
+        families=model.config.families,
+        modules=model.config.modules,
+        max_candidates=max_candidates,
+        static_page=tuple(order),
+        created_from=Origin(digest(model_folder), digest(prepared / "encoder"), digest(prepared / "users.sqlite")),
+    ).write(folder / "bundle.json")
     return graph
 
 

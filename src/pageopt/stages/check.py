@@ -1,6 +1,5 @@
 """Stage check: data/raw to data/checked, data/quarantine and reports/check.json."""
 
-import json
 import shutil
 
 from rich.console import Console
@@ -8,6 +7,7 @@ from rich.table import Table
 
 from pageopt import contract
 from pageopt.check import CheckedLogs, check_logs
+from pageopt.check.findings import CheckReport, Shape
 from pageopt.config import CheckParams, FeatureParams, load
 from pageopt.errors import ContractError
 from pageopt.workspace import Workspace
@@ -37,22 +37,10 @@ def run(workspace: Workspace) -> None:
 
 
 def _write(workspace: Workspace, logs: CheckedLogs) -> None:
-    shape = {
-        "slots": logs.slots,
-        "rows": logs.rows,
-        "first_page_ts": logs.first_page_ts,
-        "last_page_ts": logs.last_page_ts,
-        "last_event_ts": logs.last_event_ts,
-    }
-    report = {
-        "rows": logs.rows,
-        "quarantined": logs.quarantined,
-        "bad_share": logs.bad_share,
-        "ignored_columns": logs.ignored,
-    }
-    workspace.reports.mkdir(parents=True, exist_ok=True)
-    (workspace.checked / "shape.json").write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
-    (workspace.reports / "check.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    shape = Shape(logs.slots, logs.rows, logs.first_page_ts, logs.last_page_ts, logs.last_event_ts)
+    shape.write(workspace.checked / "shape.json")
+    report = CheckReport(logs.rows, logs.quarantined, logs.bad_share, logs.ignored)
+    report.write(workspace.reports / "check.json")
 
 
 def _summary(console: Console, workspace: Workspace, logs: CheckedLogs) -> None:

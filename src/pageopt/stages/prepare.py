@@ -1,7 +1,5 @@
 """Stage prepare: data/checked to data/prepared, in Ibis on DuckDB."""
 
-import json
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -9,6 +7,7 @@ from pageopt import config
 from pageopt.config import FeatureParams, PrepareParams
 from pageopt.features.batch.preparation import Preparation
 from pageopt.features.batch.split import SPLITS
+from pageopt.features.prepared import PrepareReport
 from pageopt.tables.database import database
 from pageopt.workspace import Workspace
 
@@ -27,17 +26,16 @@ def run(workspace: Workspace) -> None:
 
         report = Preparation(connection, workspace.checked, workspace.prepared, params, features, show).run()
         bar.update(task, completed=len(Preparation.STEPS), description="prepared")
-    workspace.reports.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    (workspace.reports / "prepare.json").write_text(text, encoding="utf-8")
+    report.write(workspace.reports / "prepare.json")
     _summary(report)
 
 
-def _summary(report: dict) -> None:
+def _summary(report: PrepareReport) -> None:
     console = Console()
-    for name in ("pages", "clicks", "purchases"):
-        console.print(f"{name:<10}" + "  ".join(f"{split} {report[name][split]:>9,}" for split in SPLITS))
-    theta = " ".join(f"{value:.2f}" for value in report["examination"]["click"])
-    console.print(f"examination by slot {theta}; {report['fields']} fields; {report['users']:,} users in the snapshot")
-    for note in report["notes"]:
+    counts = {"pages": report.pages, "clicks": report.clicks, "purchases": report.purchases}
+    for name, by_split in counts.items():
+        console.print(f"{name:<10}" + "  ".join(f"{split} {by_split[split]:>9,}" for split in SPLITS))
+    theta = " ".join(f"{value:.2f}" for value in report.examination["click"])
+    console.print(f"examination by slot {theta}; {report.fields} fields; {report.users:,} users in the snapshot")
+    for note in report.notes:
         console.print(f"note: {note}")

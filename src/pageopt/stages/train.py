@@ -14,6 +14,7 @@ from pageopt.config import PrepareParams, TrainParams, load
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common import training
 from pageopt.models.common.training import Epoch, TrainingRecord
@@ -27,8 +28,8 @@ def run(workspace: Workspace) -> None:
     params = load(workspace.params, TrainParams)
     max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
     prepared = workspace.prepared
-    schema = json.loads((prepared / "schema.json").read_text(encoding="utf-8"))
-    bias = SlotBias.load(prepared / "slot_bias.json") if params.slot_ips else None
+    schema = Schema.read(prepared / "schema.json")
+    bias = SlotBias.read(prepared / "slot_bias.json") if params.slot_ips else None
     encoder = Encoder.load(prepared / "encoder")
 
     losses = _losses_with_labels(params, schema)
@@ -45,7 +46,7 @@ def run(workspace: Workspace) -> None:
             "Collect more logs, or choose losses that your logs hold."
         )
     train, valid = train.only(losses), tensors("valid").only(losses)
-    above = above_mode(params, single_slots=schema["observed"] == "single")
+    above = above_mode(params, single_slots=schema.observed == "single")
     model = training.seeded(partial(PageNetwork.from_encoder, encoder, params, above, losses), params.seed)
     record = training.train(model, train, valid, params, workspace.checkpoints)
 
@@ -57,12 +58,12 @@ def run(workspace: Workspace) -> None:
     shutil.rmtree(workspace.checkpoints, ignore_errors=True)
 
 
-def _losses_with_labels(params: TrainParams, schema: dict) -> tuple[str, ...]:
+def _losses_with_labels(params: TrainParams, schema: Schema) -> tuple[str, ...]:
     """The losses of which the logs can hold labels at all."""
     absent = set()
-    if not schema["has_purchase"]:
+    if not schema.has_purchase:
         absent |= {"purchase", "attributed"}
-    if not schema["has_intent"]:
+    if not schema.has_intent:
         absent |= {"intent"}
     return tuple(dict.fromkeys(name for name in params.losses if name not in absent))
 

@@ -1,7 +1,5 @@
 """The whole of prepare on random logs with declared columns, held against the logs it was made from."""
 
-import json
-
 import ibis
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +12,7 @@ from pageopt.features.batch.preparation import Preparation
 from pageopt.features.counters import HOUR
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.tables.database import database
@@ -137,35 +136,36 @@ def test_split_and_sampling(prepared, rows) -> None:
     for split in SPLITS:
         mine = [row for row in rows.values() if row["split"] == split]
         assert mine == sorted(mine, key=lambda row: (row["ts"], row["page_id"]))
-        assert report["pages"][split] == len(mine)
+        assert report.pages[split] == len(mine)
         quiet = [row for row in mine if not any(row["click"] + row["intent"] + row["purchase"])]
         assert {row["weight"] for row in mine if row not in quiet} == {1.0}
         assert {row["weight"] for row in quiet} == ({2.0} if split == "train" else {1.0})
-    assert 0 < report["kept_rate"]["production"] < 1
+    assert 0 < report.kept_rate["production"] < 1
 
 
 def test_schema_modules_and_curves(prepared) -> None:
     logs, folder, report = prepared
-    schema = json.loads((folder / "schema.json").read_text())
-    assert (schema["slots"], schema["modules"], schema["observed"]) == (4, 12, "pages")
-    assert schema["families"] == ["brand", "deals", "new", "similar"]
-    assert schema["has_purchase"]
-    assert schema["has_intent"]
-    assert schema["pages"] == report["pages"]
+    schema = Schema.read(folder / "schema.json")
+    assert (schema.slots, schema.modules, schema.observed) == (4, 12, "pages")
+    assert schema.families == ("brand", "deals", "new", "similar")
+    assert schema.has_purchase
+    assert schema.has_intent
+    assert schema.pages == report.pages
     encoder = Encoder.load(folder / "encoder")
-    assert [f.to_json() for f in encoder.page_fields] == schema["fields"]
-    assert [f.to_json() for f in encoder.module_fields] == schema["module_fields"]
+    assert encoder.page_fields == schema.fields
+    assert encoder.module_fields == schema.module_fields
     modules = pq.read_table(folder / "modules.parquet").to_pylist()
     assert [m["module_id"] for m in modules] == [f"m{n:02}" for n in range(12)] == list(encoder.module_ids)
     assert [encoder.families[f] for f in encoder.module_family] == [m["family"] for m in modules]
     assert all(0 < m["ctr"] < 1 and m["clicks"] <= m["views"] for m in modules)
     assert modules[2]["age_days"] == 4.0
-    bias = SlotBias.load(folder / "slot_bias.json")
-    assert list(bias.curves["click"]) == ["all", "app", "web"]
-    assert all(curve[0] == 1 and len(curve) == 4 for kind in bias.curves.values() for curve in kind.values())
+    bias = SlotBias.read(folder / "slot_bias.json")
+    assert list(bias.click) == ["all", "app", "web"]
+    assert bias.platforms == ["app", "web"]
+    assert all(curve[0] == 1 and len(curve) == 4 for kind in (bias.click, bias.purchase) for curve in kind.values())
     exploring = {"random", "thompson"}
     pages = sorted(logs.rows["pages"], key=lambda page: (page["ts"], page["page_id"]))
-    cut = json.loads((folder / "schema.json").read_text())["pages"]
+    cut = Schema.read(folder / "schema.json").pages
     train = pages[: len(pages) - cut["valid"] - cut["test"]]
     shown = {p["page_id"] for p in train if p["policy"] in exploring}
     assert sum(m["views"] for m in modules) == sum(i["page_id"] in shown for i in logs.rows["impressions"])
@@ -250,8 +250,8 @@ def test_nothing_of_a_page_knows_its_future(prepared, rows, random_logs, tmp_pat
         event = {"event_id": f"x{number}", "ts": us + number // 10, "user_id": victim["user_id"], "item_id": "i00"}
         logs.rows["events"].append({**event, "kind": ("click", "purchase")[number % 2], "price": 1.0, **shown})
     report = prepare(logs, tmp_path)
-    assert report["clicks"]["valid"] >= 1
-    names = [f["name"] for f in json.loads((tmp_path / "prepared" / "schema.json").read_text())["fields"]]
+    assert report.clicks["valid"] >= 1
+    names = [f.name for f in Schema.read(tmp_path / "prepared" / "schema.json").fields]
     changed = 0
     for split in SPLITS:
         for row in pq.read_table(tmp_path / "prepared" / split, partitioning=None).to_pylist():
@@ -303,12 +303,12 @@ def test_logs_of_one_policy_without_users_or_events(random_logs, tmp_path) -> No
     for page in logs.rows["pages"]:
         page |= {"policy": "production", "user_id": None}
     report = prepare(logs, tmp_path)
-    assert len(report["notes"]) == 2
-    assert report["users"] == 0
-    bias = SlotBias.load(tmp_path / "prepared" / "slot_bias.json")
-    assert bias.curves["click"]["all"] == [1, 1, 1, 1]
-    schema = json.loads((tmp_path / "prepared" / "schema.json").read_text())
-    assert not schema["has_purchase"]
+    assert len(report.notes) == 2
+    assert report.users == 0
+    bias = SlotBias.read(tmp_path / "prepared" / "slot_bias.json")
+    assert bias.click["all"] == [1, 1, 1, 1]
+    schema = Schema.read(tmp_path / "prepared" / "schema.json")
+    assert not schema.has_purchase
     pages = load_pages(tmp_path / "prepared" / "test", Encoder.load(tmp_path / "prepared" / "encoder"))
     assert len(pages) == 40
     assert UserSnapshot(tmp_path / "prepared" / "users.sqlite").features("u01", "hats")["user_click_1h"] == 0
@@ -320,8 +320,8 @@ def test_single_slots_and_thompson_only(random_logs, tmp_path) -> None:
     for page in logs.rows["pages"]:
         page["policy"] = "thompson" if page["policy"] == "random" else page["policy"]
     report = prepare(logs, tmp_path)
-    assert any("thompson" in note for note in report["notes"])
-    assert json.loads((tmp_path / "prepared" / "schema.json").read_text())["observed"] == "single"
+    assert any("thompson" in note for note in report.notes)
+    assert Schema.read(tmp_path / "prepared" / "schema.json").observed == "single"
 
 
 def test_missing_tables_say_which_stage_to_run(random_logs, tmp_path) -> None:

@@ -11,10 +11,9 @@ from pageopt.models.item.data import page_tensors
 
 BIAS = SlotBias(
     slots=3,
-    curves={
-        "click": {"all": [1.0, 0.5, 0.25], "app": [1.0, 0.8, 0.01]},
-        "purchase": {"all": [1.0, 0.2, 0.1], "app": [1.0, 0.4, 0.2]},
-    },
+    platforms=["app"],
+    click={"all": [1.0, 0.5, 0.25], "app": [1.0, 0.8, 0.01]},
+    purchase={"all": [1.0, 0.2, 0.1], "app": [1.0, 0.4, 0.2]},
     views={},
 )
 

@@ -7,7 +7,8 @@ from pageopt.errors import ConfigError, TrainingError
 from pageopt.features.slot_bias import SlotBias
 from pageopt.studies.rankers.boosted_trees import BoostedTrees, TreeParams
 
-STEEP = SlotBias(4, {kind: {"all": [1.0, 0.5, 0.2, 0.1]} for kind in ("click", "purchase")}, {})
+CURVE = {"all": [1.0, 0.5, 0.2, 0.1]}
+STEEP = SlotBias(4, [], CURVE, CURVE, views={})
 
 
 def test_slot_weights_change_what_is_learned(shop):

@@ -16,7 +16,8 @@ from pageopt.studies.rankers.shuffled import Shuffled
 from pageopt.studies.rankers.static import Static
 
 ROOT = Path(__file__).parents[3]
-BIAS = SlotBias(4, {kind: {"all": [1.0, 0.5, 0.33, 0.25]} for kind in ("click", "purchase")}, {})
+CURVE = {"all": [1.0, 0.5, 0.33, 0.25]}
+BIAS = SlotBias(4, [], CURVE, CURVE, views={})
 SEARCH = SearchParams(width=2, beam_start=1, objective="click")
 
 

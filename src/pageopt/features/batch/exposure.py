@@ -65,12 +65,19 @@ def slot_bias_of(exposure: Exposure, params: SlotBiasParams, slots: int) -> tupl
         }
 
     views = by_group(rows.views)
-    curves = {}
-    for kind, counts in (("click", rows.clicks), ("purchase", rows.purchases)):
-        found = examination_curves(views, by_group(counts), params.smoothing_views, slots)
-        curves[kind] = {name: curve for name, curve in found.items() if name}
+
+    def curves(counts: np.ndarray) -> dict[str, list[float]]:
+        by_name = examination_curves(views, by_group(counts), params.smoothing_views, slots)
+        return {name: curve for name, curve in by_name.items() if name}
+
     seen = {"all": sum(views.values(), np.zeros(slots)), **{name: views[name] for name in platforms}}
-    return SlotBias(slots, curves, {name: counts.astype(int).tolist() for name, counts in seen.items()}), note
+    return SlotBias(
+        slots,
+        platforms,
+        click=curves(rows.clicks),
+        purchase=curves(rows.purchases),
+        views={name: counts.astype(int).tolist() for name, counts in seen.items()},
+    ), note
 
 
 def module_counts(exposure: Exposure, modules: int) -> tuple[np.ndarray, np.ndarray, str | None]:

@@ -5,20 +5,19 @@ one Ibis expression. Memory is bounded by DuckDB's limit, by chunks of users for
 output. Outputs are the same bytes for the same logs and params.
 """
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pageopt.check.findings import Shape
 from pageopt.config import FeatureParams, PrepareParams
-from pageopt.errors import ContractError
 from pageopt.features.batch import sampling, user_features
 from pageopt.features.batch.exposure import Exposure, module_counts, slot_bias_of
 from pageopt.features.batch.labels import label
@@ -30,6 +29,7 @@ from pageopt.features.batch.snapshot_rows import snapshot_rows
 from pageopt.features.batch.split import SPLITS, SplitTimes, split_times
 from pageopt.features.counters import TOP_CATEGORY, TOP_FAMILY, CounterLayout
 from pageopt.features.encoder import Encoder
+from pageopt.features.prepared import PrepareReport, Schema
 from pageopt.features.schema import CTR_LOG_ODDS, module_fields, page_fields
 from pageopt.features.sessions import attribute
 from pageopt.features.slot_bias import SlotBias
@@ -39,6 +39,7 @@ from pageopt.tables.parquet import ParquetColumns
 
 CHUNK_ROWS = 400_000  # pages and events whose counters are computed at a time
 SAMPLE = 200  # pages whose features are recomputed by brute force
+_COUNTS = ("pages", "clicks", "intents", "purchases")
 _IDENTITY = ("page_id", "user_id", "ts", "policy", "hero_item_id")
 
 
@@ -64,15 +65,15 @@ class Preparation:
 
     STEPS = ("read logs", "labels", "split and sample", "counters", "pages", "slots and modules", "encoder", "users")
 
-    def run(self) -> dict[str, Any]:
-        """Do everything and return the report: numbers of rows, curves, rates, notes. No clock times are in it.
+    def run(self) -> PrepareReport:
+        """Do everything and return the report.
 
         Raises:
             ContractError: tables are missing, a split would be empty, or features fail the point-in-time check.
         """
         shutil.rmtree(self.prepared, ignore_errors=True)
         self.prepared.mkdir(parents=True)
-        slots = int(_read_json(self.checked / "shape.json")["slots"])
+        slots = Shape.read(self.checked / "shape.json").slots
         self.progress("read logs")
         logs = read_logs(self.connection, self.checked, self.features, self.params.purchase_window_hours)
         layout = CounterLayout(
@@ -102,33 +103,30 @@ class Preparation:
         self._encoder(fields, modules, slots)
         self.progress("users")
         users = self._users(logs, layout)
-        schema = {
-            "slots": slots,
-            "families": list(logs.families),
-            "modules": len(modules),
-            "observed": self._observed(logs),
-            "has_purchase": counts["train"]["purchases"] > 0,
-            "has_intent": counts["train"]["intents"] > 0,
-            "fields": [f.to_json() for f in fields],
-            "module_fields": [f.to_json() for f in module_fields(self.features)],
-            "pages": {split: counts[split]["pages"] for split in SPLITS},
-            "clicks": {split: counts[split]["clicks"] for split in SPLITS},
-            "counters": layout.to_json(),
-        }
-        _write_json(self.prepared / "schema.json", schema)
-        return {
-            "pages": schema["pages"],
-            "clicks": schema["clicks"],
-            "intents": {split: counts[split]["intents"] for split in SPLITS},
-            "purchases": {split: counts[split]["purchases"] for split in SPLITS},
-            "traffic": self._by_policy(traffic),
-            "events": self._matched(logs),
-            "kept_rate": {"no_interaction": rates.no_interaction, "production": rates.production},
-            "examination": {kind: curve["all"] for kind, curve in bias.curves.items()},
-            "users": users,
-            "fields": len(fields),
-            "notes": self.notes,
-        }
+        by_split = {name: {split: counts[split][name] for split in SPLITS} for name in _COUNTS}
+        Schema(
+            slots=slots,
+            families=logs.families,
+            modules=len(modules),
+            observed=self._observed(logs),
+            has_purchase=counts["train"]["purchases"] > 0,
+            has_intent=counts["train"]["intents"] > 0,
+            fields=fields,
+            module_fields=module_fields(self.features),
+            pages=by_split["pages"],
+            clicks=by_split["clicks"],
+            counters=layout,
+        ).write(self.prepared / "schema.json")
+        return PrepareReport(
+            **by_split,
+            traffic=self._by_policy(traffic),
+            events=self._matched(logs),
+            kept_rate=asdict(rates),
+            examination={"click": bias.click["all"], "purchase": bias.purchase["all"]},
+            users=users,
+            fields=len(fields),
+            notes=self.notes,
+        )
 
     def _labels(self, logs: Logs) -> ir.Table:
         events = logs.events
@@ -232,7 +230,7 @@ class Preparation:
         writer = PageWriter(tables, layout, module_ids, slots, _IDENTITY, context)
         sampled = set(self._sample(tables.kept))
         moments: list[PageMoment] = []
-        counts = {split: dict.fromkeys(("pages", "clicks", "intents", "purchases"), 0) for split in SPLITS}
+        counts = {split: dict.fromkeys(_COUNTS, 0) for split in SPLITS}
         for split in SPLITS:
             for group in writer.write(split, self.prepared / split):
                 counts[split]["pages"] += len(group)
@@ -261,7 +259,7 @@ class Preparation:
     def _slot_bias(self, shown: Exposure, slots: int) -> SlotBias:
         bias, note = slot_bias_of(shown, self.params.slot_bias, slots)
         self.notes += [note] if note else []
-        _write_json(self.prepared / "slot_bias.json", bias.to_json())
+        bias.write(self.prepared / "slot_bias.json")
         return bias
 
     def _modules(self, logs: Logs, shown: Exposure) -> pa.Table:
@@ -309,7 +307,7 @@ class Preparation:
             self.prepared / "users.sqlite", rows(), layout, reference_us=reference_us, declared=declared
         )
 
-    def _observed(self, logs: Logs) -> str:
+    def _observed(self, logs: Logs) -> Literal["pages", "single"]:
         filled = logs.shown.group_by("page").agg(slots=logs.shown.count())
         return "pages" if int(filled.slots.max().fill_null(0).execute()) > 1 else "single"
 
@@ -340,15 +338,3 @@ def _moments(group: pa.Table, sampled: set[str], layout: CounterLayout) -> list[
         PageMoment(row["page_id"], row["user_id"], at, row["hero_category"], row)
         for row, at in zip(group.select(names).take(rows).to_pylist(), us, strict=True)
     ]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ContractError(f"{path} cannot be read ({error}). Run stage check first: dvc repro check") from None
-    return content
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ Shapes: P pages, K slots, C page categoricals, D page numerics, X page texts, T 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from pageopt.features.slot_bias import SlotBias
 
 # Purchases fade with depth by another law than clicks (TRNN paper, section 4.3).
-BIAS_OF_LOSS = {"click": "click", "intent": "click", "purchase": "purchase", "attributed": "purchase"}
+BIAS_OF_LOSS: dict[str, Literal["click", "purchase"]] = {
+    "click": "click",
+    "intent": "click",
+    "purchase": "purchase",
+    "attributed": "purchase",
+}
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
 """From files to verdicts: each function loads what one gate needs and lets it judge."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pageopt.check.findings import CheckReport, Shape
 from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
+from pageopt.engine.bundle import Bundle
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import Schema
 from pageopt.policies.static import static_pages
 from pageopt.release.gates import data as data_gate
 from pageopt.release.gates import drift as drift_gate
@@ -35,13 +35,6 @@ from pageopt.workspace import Workspace
 
 _REFERENCE_PAGES = 40
 _SMOKE_PAGES = 25
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ReleaseError(f"{path} is missing. Make it: dvc repro") from None
 
 
 @dataclass
@@ -101,15 +94,15 @@ class Judge:
 
     def data(self) -> Verdict:
         """Contract, volume, freshness."""
-        schema = _json(self.workspace.prepared / "schema.json")
-        shape = _json(self.workspace.checked / "shape.json")
+        schema = Schema.read(self.workspace.prepared / "schema.json")
+        shape = Shape.read(self.workspace.checked / "shape.json")
         return data_gate.judge(
-            bad_share=_json(self.workspace.reports / "check.json")["bad_share"],
+            bad_share=CheckReport.read(self.workspace.reports / "check.json").bad_share,
             max_bad_share=load(self.workspace.params, CheckParams).max_bad_share,
-            pages=sum(schema["pages"].values()),
-            clicks=sum(schema["clicks"].values()),
-            last_page=_utc(shape["last_page_ts"]),
-            last_event=_utc(shape["last_event_ts"]),
+            pages=sum(schema.pages.values()),
+            clicks=sum(schema.clicks.values()),
+            last_page=_utc(shape.last_page_ts),
+            last_event=_utc(shape.last_event_ts),
             now=datetime.now(UTC),
             limits=self.limits.data,
         )
@@ -121,7 +114,7 @@ class Judge:
         test = load_pages(self.workspace.prepared / "test", encoder)
         rewards = RewardModel.load(self.workspace.reward_model, threads=params.threads)
         limits = self.limits.quality
-        bought = bool(_json(self.workspace.prepared / "schema.json")["has_purchase"])
+        bought = Schema.read(self.workspace.prepared / "schema.json").has_purchase
         if test.candidates is None:
             raise ReleaseError(f"{self.workspace.prepared / 'test'} holds no candidates. Run stage prepare again.")
         try:
@@ -151,8 +144,8 @@ class Judge:
         from pageopt.models.item.network import load_network
         from pageopt.search.graph import PageGraph, decide
 
-        facts = _json(self.workspace.bundle / "bundle.json")
-        search = parity_gate.Search(facts["slots"], facts["width"], facts["beam_start"], facts["objective"])
+        facts = Bundle.read(self.workspace.bundle / "bundle.json")
+        search = parity_gate.Search(facts.slots, facts.width, facts.beam_start, facts.objective)
         encoder = Encoder.load(self.workspace.prepared / "encoder")
         encoded = encoder.encode(self.pages.fields)
         model = load_network(self.workspace.model)
@@ -218,6 +211,8 @@ class Judge:
         return Exposure(self.engine.families, counts)
 
 
-def _utc(text: str) -> datetime:
+def _utc(text: str | None) -> datetime:
+    if text is None:
+        raise ReleaseError("The checked log has no page, or no event: nothing can be judged. Collect more logs.")
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

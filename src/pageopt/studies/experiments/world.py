@@ -118,7 +118,7 @@ class World:
     @cached_property
     def slot_bias(self) -> SlotBias:
         """Examination of the slots, as its log shows it."""
-        return SlotBias.load(self.workspace.prepared / "slot_bias.json")
+        return SlotBias.read(self.workspace.prepared / "slot_bias.json")
 
     @cached_property
     def max_slot_weight(self) -> float:

@@ -4,7 +4,6 @@ No test page is read, so that the figures of a release stay what they are: of pa
 """
 
 import hashlib
-import json
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pageopt.config import PrepareParams, TrainParams, TuneParams, load
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common import training
 from pageopt.models.common.training import TrainingRecord
@@ -30,9 +30,8 @@ class Search:
         self._max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
         prepared = workspace.prepared
         self._encoder = Encoder.load(prepared / "encoder")
-        self._bias = SlotBias.load(prepared / "slot_bias.json")
-        schema = json.loads((prepared / "schema.json").read_text(encoding="utf-8"))
-        self._single = schema["observed"] == "single"
+        self._bias = SlotBias.read(prepared / "slot_bias.json")
+        self._single = Schema.read(prepared / "schema.json").observed == "single"
         self._splits = {name: load_pages(prepared / name, self._encoder) for name in ("train", "valid")}
         self._checkpoints = workspace.checkpoints / "tune"
 
