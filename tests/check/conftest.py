@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pageopt import contract
-from pageopt.check import CheckedLogs, check_logs
+from pageopt.check.logs import CheckedLogs, check_logs
 from pageopt.config import FeatureParams
 
 PAGES, SLOTS = 400, 3

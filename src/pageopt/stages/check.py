@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pageopt import contract
-from pageopt.check import CheckedLogs, check_logs
 from pageopt.check.findings import CheckReport, Shape
+from pageopt.check.logs import CheckedLogs, check_logs
 from pageopt.config import CheckParams, FeatureParams, load
 from pageopt.errors import ContractError
 from pageopt.workspace import Workspace
