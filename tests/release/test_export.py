@@ -3,13 +3,11 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnxruntime
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pageopt.errors import ExportError
-from pageopt.release.export import TRACED_CANDIDATES, compare, digest, page_onnx, random_inputs, static_order
+from pageopt.release.export import TRACED_CANDIDATES, compare, digest, page_onnx, random_inputs
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 from pageopt.studies.bench import inputs
 from pageopt.studies.bench.inputs import Size
@@ -108,11 +106,6 @@ def test_broken_nodes_are_found_by_the_checker(monkeypatch):
     monkeypatch.setattr(onnx.checker, "check_model", lambda *_, **__: broken())
     with pytest.raises(ExportError, match="a node is wrong"):
         page_onnx(*_graph(replace(SIZE, slots=1)))
-
-
-def test_static_order_is_by_ctr_with_ties_to_the_earlier(tmp_path):
-    pq.write_table(pa.table({"ctr": [0.1, 0.3, 0.1, 0.5, 0.3]}), tmp_path / "modules.parquet")
-    assert static_order(tmp_path / "modules.parquet") == [3, 1, 4, 0, 2]
 
 
 def test_digest_names_content_and_files(tmp_path):

@@ -200,7 +200,7 @@ def test_killed_stage_starts_again_and_gives_the_same_bytes(make_workspace):
 
 @pytest.mark.parametrize(("way", "told", "other"), [("chosen", "seen", "hidden"), ("hidden", "hidden", "seen")])
 def test_says_why_the_modules_above_are_seen_or_hidden(way, told, other):
-    best = Epoch(2, {}, {}, relative=0.79, factors={}, above=way, otherwise=0.81)
+    best = Epoch(2, {}, {}, relative=0.79, factors={}, way=way, otherwise=0.81)
     assert train._choice(best) == (
         f"The modules above a slot are {told}, as the validation split chose: "
         f"0.7900 of the base rate's loss, 0.8100 where they are {other}."

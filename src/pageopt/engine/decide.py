@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.engine.requests import Limits, Page
-from pageopt.policies.static import static_page
+from pageopt.policies.static import static_pages
 from pageopt.search.decision import Decision
 
 _log = logging.getLogger(__name__)
@@ -98,8 +98,9 @@ class Decider:
             modules, score = self._rank(page, candidates, slots)
         except Exception:  # whatever it is, a visitor must get a page
             _log.exception("The model could not decide page %s; the static page stands in", page_id)
-            static = static_page(self._engine.static_page, candidates, self._engine.module_family, slots)
-            modules = [self._shown(slot, module, None) for slot, module in enumerate(static, start=1)]
+            engine = self._engine
+            static = static_pages(engine.static_page, np.array([candidates]), engine.module_family, slots)[0]
+            modules = [self._shown(slot, module, None) for slot, module in enumerate(static[static >= 0].tolist(), 1)]
             return Answer(page_id, modules, None, STATIC, self._version, True), "model_failed"
         return Answer(page_id, modules, score, self._engine.policy, self._version, unknown), reason
 

@@ -24,9 +24,10 @@ from pageopt.errors import ExportError
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
 from pageopt.models.item.network_config import NetworkConfig
+from pageopt.policies.static import static_order
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 
-# The sizes that the exporter sees; the trial after it uses others.
+# The sizes that the exporter sees; the comparison after it uses others.
 TRACED_PAGES, TRACED_CANDIDATES = 3, 7
 _FIRST_LOAD = (
     "import sys, pathlib; from pageopt.engine.page_engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
@@ -34,7 +35,7 @@ _FIRST_LOAD = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class Fidelity:
     """PyTorch and ONNX Runtime on the same random pages: pages tried, pages decided differently between equal scores,
     largest difference of a probability or score, and the candidate counts.
     """
@@ -93,7 +94,9 @@ def random_inputs(config: NetworkConfig, pages: int, candidates: int, seed: int 
     return tuple(map(torch.from_numpy, arrays))
 
 
-def compare(graph: PageGraph, config: NetworkConfig, onnx_file: Path, tolerance: float, counts: Sequence[int]) -> Trial:
+def compare(
+    graph: PageGraph, config: NetworkConfig, onnx_file: Path, tolerance: float, counts: Sequence[int]
+) -> Fidelity:
     """Hold the written graph against the eager one on random pages with `counts` candidates.
 
     Raises ExportError where a probability or score differs by more than `tolerance`, or a page differs whose score does
@@ -121,7 +124,7 @@ def compare(graph: PageGraph, config: NetworkConfig, onnx_file: Path, tolerance:
         pages += len(same)
         ties += int((~same).sum())
         error = max(error, float(apart))
-    return Trial(pages, ties, error, tuple(counts))
+    return Fidelity(pages, ties, error, tuple(counts))
 
 
 def write_bundle(
@@ -133,7 +136,7 @@ def write_bundle(
     with. Raises ExportError where these do not fit each other, and ConfigError for a head the model never learned.
     """
     graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
-    order = static_order(prepared / "modules.parquet")
+    order = static_order(pq.read_table(prepared / "modules.parquet", columns=["ctr"])["ctr"].to_numpy()).tolist()
     if len(order) != model.config.modules:
         raise ExportError(
             f"{prepared} has {len(order)} modules and {model_folder} knows {model.config.modules}: "
@@ -174,12 +177,6 @@ def first_load(bundle: Path) -> None:
         said = done.stderr.strip().splitlines() or ["nothing"]
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise ExportError(f"{bundle} cannot be loaded; the process that tried ended with {how} and said: {said[-1]}")
-
-
-def static_order(modules: Path) -> list[int]:
-    """Module indexes by overall CTR, highest first, ties to the earlier: the static page before the family rule."""
-    ctr = pq.read_table(modules, columns=["ctr"])["ctr"].to_numpy()
-    return np.argsort(-ctr, kind="stable").tolist()
 
 
 def digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pageopt.policies.greedy import EMPTY
-from pageopt.policies.static import static_pages
+from pageopt.policies.static import static_order, static_pages
 from pageopt.policies.thompson import marginal_propensities, rank_by_score
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, stream
 from pageopt.simulator.contexts import Contexts
@@ -118,7 +118,7 @@ class Traffic:
         self._snapshots.clear()
         views, clicks = self._views.sum(axis=0), self._clicks.sum(axis=0)
         popularity = (clicks + _PRIOR_VIEWS * self._catalog.popularity) / (views + _PRIOR_VIEWS)
-        order = np.argsort(-popularity, kind="stable")
+        order = static_order(popularity)
         self._production = static_pages(
             order, self._catalog.candidates, self._catalog.modules.family, self._catalog.params.slots
         )

@@ -41,7 +41,7 @@ from pageopt.features.pages import Pages, load_pages
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork, load_network
 from pageopt.models.item.shown import shown_chances
-from pageopt.policies.static import static_pages
+from pageopt.policies.static import static_order, static_pages
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
 from pageopt.workspace import Workspace
@@ -72,10 +72,7 @@ def run(workspace: Workspace) -> None:
         pages = {
             name_of_model: _decide(model, search, test, logged),
             STATIC: static_pages(
-                np.argsort(-popularity, kind="stable"),
-                _candidates(test)[logged.rows],
-                encoder.module_family,
-                encoder.slots,
+                static_order(popularity), _candidates(test)[logged.rows], encoder.module_family, encoder.slots
             ),
         }
     with console.status("Estimating"):
@@ -109,7 +106,7 @@ def _popularity(file: Path, encoder: Encoder) -> Floats:
     table = pq.read_table(file, columns=["module_id", "ctr"])
     if tuple(table["module_id"].to_pylist()) != encoder.module_ids:
         raise EvaluationError(f"{file} lists other modules than the encoder beside it. Run stage prepare again.")
-    return np.nan_to_num(table["ctr"].to_numpy().astype(np.float64))
+    return table["ctr"].to_numpy()
 
 
 def _candidates(pages: Pages) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from pageopt.models.item.network import load_network
 from pageopt.release.export import compare, first_load, write_bundle
 from pageopt.workspace import Workspace
 
-# Candidate counts of the quick trial; none is the one that the graph is traced at.
+# Candidate counts of the quick comparison; none is the one that the graph is traced at.
 _COUNTS = (1, 2, 13, 60)
 
 
@@ -22,13 +22,14 @@ def run(workspace: Workspace) -> None:
         graph = write_bundle(bundle, model, workspace.model, workspace.prepared, search, params.max_candidates)
         first_load(bundle)
         counts = sorted({min(count, config.modules) for count in (*_COUNTS, config.modules)})
-        trial = compare(graph, config, bundle / "page.onnx", params.pass_tolerance, counts)
+        fidelity = compare(graph, config, bundle / "page.onnx", params.pass_tolerance, counts)
     size = (bundle / "page.onnx").stat().st_size / 2**20
     console.print(
         f"Exported model and search as page.onnx ({size:.1f} MiB): {config.slots} slots, {search.width} beams "
         f"from slot {search.beam_start}, by {search.objective}."
     )
     console.print(
-        f"ONNX Runtime against PyTorch on {trial.pages} random pages, {', '.join(map(str, trial.counts))} candidates: "
-        f"largest difference {trial.error:.1e}, {trial.ties} near-ties."
+        f"ONNX Runtime against PyTorch on {fidelity.pages} random pages, "
+        f"{', '.join(map(str, fidelity.counts))} candidates: largest difference {fidelity.error:.1e}, "
+        f"{fidelity.ties} near-ties."
     )

@@ -5,21 +5,19 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from pageopt.config import PrepareParams, TrainParams, load
-from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common import training
 from pageopt.models.common.training import Epoch, TrainingRecord
-from pageopt.models.item.data import PageTensors, page_tensors
-from pageopt.models.item.network import PageNetwork, above_mode
+from pageopt.models.item.data import page_tensors
+from pageopt.models.item.fit import fit
+from pageopt.models.item.network import PageNetwork
 from pageopt.workspace import Workspace
 
 
@@ -32,40 +30,20 @@ def run(workspace: Workspace) -> None:
     bias = SlotBias.read(prepared / "slot_bias.json") if params.slot_ips else None
     encoder = Encoder.load(prepared / "encoder")
 
-    losses = _losses_with_labels(params, schema)
-
-    def tensors(split: str) -> PageTensors:
-        return page_tensors(load_pages(prepared / split, encoder), losses, bias, max_weight)
-
-    train = tensors("train")
-    rates = train.rates()
-    losses = tuple(name for name in losses if rates[name] > 0)
-    if not losses:
-        raise TrainingError(
-            f"None of train.losses {list(params.losses)} has a single positive label in {prepared / 'train'}. "
-            "Collect more logs, or choose losses that your logs hold."
-        )
-    train, valid = train.only(losses), tensors("valid").only(losses)
-    above = above_mode(params, single_slots=schema.observed == "single")
-    model = training.seeded(partial(PageNetwork.from_encoder, encoder, params, above, losses), params.seed)
-    record = training.train(model, train, valid, params, workspace.checkpoints)
+    train, valid = (
+        page_tensors(load_pages(prepared / split, encoder), params.losses, bias, max_weight)
+        for split in ("train", "valid")
+    )
+    model, record = fit(
+        encoder, params, train, valid, single_slots=schema.observed == "single", checkpoints=workspace.checkpoints
+    )
 
     model.save(workspace.model)
-    dropped = [name for name in params.losses if name not in losses]
+    dropped = [name for name in params.losses if name not in model.config.losses]
     _report(workspace.reports, model, record, dropped, {"train": len(train), "valid": len(valid)})
     _summary(model, record, dropped, len(train))
     # Last: until all outputs are there, a kill must find the checkpoint. After it, training again gives the same bits.
     shutil.rmtree(workspace.checkpoints, ignore_errors=True)
-
-
-def _losses_with_labels(params: TrainParams, schema: Schema) -> tuple[str, ...]:
-    """The losses of which the logs can hold labels at all."""
-    absent = set()
-    if not schema.has_purchase:
-        absent |= {"purchase", "attributed"}
-    if not schema.has_intent:
-        absent |= {"intent"}
-    return tuple(dict.fromkeys(name for name in params.losses if name not in absent))
 
 
 def _report(
@@ -100,7 +78,7 @@ def _choice(best: Epoch) -> str | None:
     """Why the model sees the modules above, or does not, where the validation split had the choice."""
     if best.otherwise is None:
         return None
-    seen, hidden = ("seen", "hidden") if best.above == "chosen" else ("hidden", "seen")
+    seen, hidden = ("seen", "hidden") if best.way == "chosen" else ("hidden", "seen")
     return (
         f"The modules above a slot are {seen}, as the validation split chose: "
         f"{best.relative:.4f} of the base rate's loss, {best.otherwise:.4f} where they are {hidden}."

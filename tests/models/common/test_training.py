@@ -242,7 +242,7 @@ def test_the_validation_split_decides_whether_the_modules_above_are_seen(page_ef
     model = _model(architecture=architecture)
     params = PARAMS.model_copy(update={"epochs": 8, "learning_rate": 0.01, "above": "auto"})
     record = training.train(model, train, valid, params)
-    assert model.config.above == record.best.above == ("chosen" if page_effects else "hidden")
+    assert model.config.above == record.best.way == ("chosen" if page_effects else "hidden")
     assert record.best.otherwise is not None
     assert record.best.otherwise > record.best.relative
     assert training.evaluate(model, valid) == record.best.valid

@@ -47,7 +47,7 @@ def test_slots_weigh_page_times_examination_with_mean_one():
     np.testing.assert_allclose(tensors.weights["attributed"], attributed / attributed.sum() * 4, rtol=1e-6)
     assert tensors.rates()["click"] == pytest.approx(1 / click.sum())
     assert tensors.rates()["attributed"] == pytest.approx(0.25)
-    assert tensors.slots_shown() == 2
+    assert tensors.shown() == 2
 
 
 def test_without_slot_bias_only_pages_weigh():

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
-from pageopt.models.common.field_encoder import ModuleTable
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS
-from pageopt.models.item.network import PageNetwork, above_mode, load_network
+from pageopt.models.item.network import ModuleTable, PageNetwork, above_mode, load_network
 from pageopt.studies.bench import inputs
 from pageopt.studies.bench.inputs import Size
 
@@ -126,7 +125,7 @@ def test_a_network_asked_to_hide_the_modules_above_is_the_one_that_hides_them(ar
     pages, modules = _tensors(size, 9), torch.from_numpy(inputs.shown(size, 9))
     with torch.inference_mode():
         seen, asked = model(*pages, modules), model(*pages, modules, hidden=True)
-        model.hide_above()
+        model.settle("hidden")
         hiding = model(*pages, modules)
     model.save(tmp_path)
     loaded = load_network(tmp_path)
@@ -301,7 +300,6 @@ def test_table_of_modules_must_fit():
 
 
 def _table(model):
-    from pageopt.models.common.field_encoder import ModuleTable
 
     return ModuleTable(
         model.family_of.numpy(),

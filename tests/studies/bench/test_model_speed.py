@@ -2,23 +2,26 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pageopt.config import TrainParams, load
 from pageopt.studies.bench import inputs
 from pageopt.studies.bench.inputs import Size
 from pageopt.studies.bench.page_decision import page_decision
 from pageopt.studies.bench.training import training
 
+PARAMS = load(Path(__file__).parents[3] / "params.yaml", TrainParams)
 SIZE = Size(modules=12, families=3, slots=2, width=8, embedding=4, vocabulary=50)
 
 
 @pytest.mark.parametrize("architecture", ["trnn", "mlp", "transformer"])
 def test_training_speed_stands_beside_its_matrix_products(architecture):
-    found = training(replace(SIZE, architecture=architecture), batch=64, threads=1, repeats=2)
+    found = training(PARAMS, replace(SIZE, architecture=architecture), batch=64, threads=1, repeats=2)
     assert found["pages_per_second"] > 0
     assert math.isclose(
         found["share_of_matrix_products"], found["pages_per_second"] / found["matrix_products_pages_per_second"]

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 def record(*relative: float) -> TrainingRecord:
     epochs = [
-        Epoch(n, {"click": 1.0}, {"click": loss}, loss, {"click": 1.0}, above="chosen", otherwise=None)
+        Epoch(n, {"click": 1.0}, {"click": loss}, loss, {"click": 1.0}, way="chosen", otherwise=None)
         for n, loss in enumerate(relative, 1)
     ]
     return TrainingRecord({"click": 1.0}, epochs)

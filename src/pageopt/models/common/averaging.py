@@ -5,21 +5,20 @@ of many steps does so less (Polyak and Juditsky 1992). This is our addition to t
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pageopt.models.item.network import PageNetwork
-
+M = TypeVar("M", bound=nn.Module)
 _SHARE = 9  # the average spans the last 1/9 of all steps, until that is longer than the decay allows
 
 
-class Average(AveragedModel):
+class Average(AveragedModel, Generic[M]):
     """A copy of a network that each step moves by 1 - decay towards it, early steps more; with decay 0 all the way."""
 
-    def __init__(self, model: PageNetwork, decay: float):
+    def __init__(self, model: M, decay: float):
         def towards(average: Sequence[Tensor], now: Sequence[Tensor], steps: Tensor | int) -> None:
             weight = max(1 - decay, _SHARE / (_SHARE + 1 + float(steps)))
             torch._foreach_lerp_(list(average), list(now), weight)
@@ -27,6 +26,6 @@ class Average(AveragedModel):
         super().__init__(model, multi_avg_fn=towards)
 
     @property
-    def model(self) -> PageNetwork:
+    def model(self) -> M:
         """The averaged network."""
-        return cast(PageNetwork, self.module)
+        return cast(M, self.module)

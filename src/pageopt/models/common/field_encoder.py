@@ -1,32 +1,19 @@
-"""Raw fields of pages and modules as one vector each.
+"""Raw fields of anything (pages, modules) as one vector each.
 
-Shapes: B rows, C categoricals, D numerics, X texts, T tokens a text, E size of an embedding, M modules.
+Shapes: B rows, C categoricals, D numerics, X texts, T tokens a text, E size of an embedding.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class ModuleTable:
-    """Features of each module: family `[M]`, categorical `[M, Cm]`, numeric `[M, Dm]`, tokens `[M, Xm, T]`."""
-
-    family: NDArray[np.int64]
-    categorical: NDArray[np.int64]
-    numeric: NDArray[np.float32]
-    tokens: NDArray[np.int64]
 
 
 class FieldEncoder(nn.Module):
     """Categorical, numeric and text fields of B rows, side by side: `[B, size]`.
 
     All categoricals share one table, each with its own range of rows. A text is the mean of its tokens' embeddings,
-    from a table `words` that pages and modules share.
+    from a table `words` that encoders may share.
     """
 
     starts: Tensor

@@ -3,11 +3,14 @@
 Shapes: B pages, K slots, L losses.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pageopt.models.common.learner import Batch
 
 
 def masked_cross_entropy(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor:
@@ -16,6 +19,19 @@ def masked_cross_entropy(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor
     Labels are soft, in [0, 1]; slots that hold nothing have weight 0. The caller divides, so that sums of batches add.
     """
     return (weight * functional.binary_cross_entropy_with_logits(logit, label, reduction="none")).sum()
+
+
+def loss_sums(logits: Mapping[str, Tensor], pages: Batch) -> Tensor:
+    """Weighted sum `[L]` of each loss over pages, from logits by loss."""
+    return torch.stack(
+        [masked_cross_entropy(logits[name], label, pages.weights[name]) for name, label in pages.labels.items()]
+    )
+
+
+def constant_losses(pages: Batch, rates: Mapping[str, float]) -> dict[str, float]:
+    """Mean weighted cross-entropy by loss of predicting `rates` everywhere."""
+    means = pages.rates()
+    return {n: -means[n] * math.log(rates[n]) - (1 - means[n]) * math.log1p(-rates[n]) for n in means}
 
 
 class LossWeights(nn.Module):

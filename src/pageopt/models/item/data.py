@@ -67,7 +67,7 @@ class PageTensors:
             for name, weight in self.weights.items()
         }
 
-    def slots_shown(self) -> float:
+    def shown(self) -> float:
         """Mean number of filled slots of a page."""
         return float((self.module >= 0).double().mean()) * self.module.shape[1]
 

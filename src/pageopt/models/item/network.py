@@ -22,12 +22,13 @@ heads (pageopt.models.item.heads). In training the shown page is known and one p
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -36,8 +37,10 @@ from torch.nn import functional
 
 from pageopt.config import TrainParams
 from pageopt.errors import TrainingError
-from pageopt.models.common.field_encoder import FieldEncoder, ModuleTable
+from pageopt.models.common.field_encoder import FieldEncoder
+from pageopt.models.common.learner import Learner, Ways
 from pageopt.models.item.above import Above, Product
+from pageopt.models.item.data import PageTensors
 from pageopt.models.item.family_lstm import FamilyLstm
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, MOST_GIVEN_CLICK, UNTRAINED_LOGIT, chain
 from pageopt.models.item.module_attention import ModuleAttention
@@ -50,9 +53,20 @@ if TYPE_CHECKING:
 ARCHITECTURES: dict[Architecture, type[Above]] = {"trnn": FamilyLstm, "mlp": SlotMlp, "transformer": ModuleAttention}
 
 
-class PageNetwork(nn.Module):
+@dataclass(frozen=True)
+class ModuleTable:
+    """Features of each module: family `[M]`, categorical `[M, Cm]`, numeric `[M, Dm]`, tokens `[M, Xm, T]`."""
+
+    family: NDArray[np.int64]
+    categorical: NDArray[np.int64]
+    numeric: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+
+
+class PageNetwork(Learner[PageTensors]):
     """A page model. Raises TrainingError where the table of modules does not fit the configuration."""
 
+    config: NetworkConfig
     family_of: Tensor
     module_categorical: Tensor
     module_numeric: Tensor
@@ -175,10 +189,26 @@ class PageNetwork(nn.Module):
         evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
         return chain(evidence) if self.config.chained else evidence
 
-    def hide_above(self) -> None:
-        """Make this the model that sees nothing above, with the weights it has for that."""
-        self.config = replace(self.config, above="hidden")
-        self.fit_of_above = None
+    def ways(self, params: TrainParams) -> Ways:
+        """As configured; where train.above = auto leaves the choice, a share of the steps does without those above.
+
+        Where modules do not act on each other, seeing them costs quality: what is learned of them is noise, and the
+        search picks the pages that noise makes look good. The choice is our addition to the paper.
+        """
+        if params.above == "auto" and self.config.above == "chosen":
+            return Ways("chosen", "hidden", params.above_dropout)
+        return Ways(self.config.above)
+
+    def logits(self, pages: PageTensors, way: str | None = None) -> Mapping[str, Tensor]:
+        """Logits `[B, K]` by loss; `way` is one of `AboveMode`."""
+        logits = self(*pages.inputs(), hidden=way == "hidden").float()
+        return {loss: logits[..., HEAD_OF_LOSS[loss]] for loss in pages.labels}
+
+    def settle(self, way: str) -> None:
+        """Be what sees the modules above, or what does not, with the weights it has for that."""
+        if way == "hidden":
+            self.config = replace(self.config, above="hidden")
+            self.fit_of_above = None
 
     def products(self, batch: int, *, hidden: bool = False) -> list[Product]:
         """The matrix products of `forward` on `batch` full pages, for benchmarks."""

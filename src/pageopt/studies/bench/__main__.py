@@ -16,13 +16,15 @@ from pageopt.workspace import Workspace
 SHORT, LONG = 100_000, 1_000_000
 
 
-def _training() -> dict:
+def _training(workspace: Workspace) -> dict:
     """Of every network, by name."""
+    from pageopt.config import TrainParams, load
     from pageopt.models.item.network import ARCHITECTURES
     from pageopt.studies.bench.inputs import Size
     from pageopt.studies.bench.training import training
 
-    return {name: training(Size(architecture=name)) for name in ARCHITECTURES}
+    params = load(workspace.params, TrainParams)
+    return {name: training(params, Size(architecture=name)) for name in ARCHITECTURES}
 
 
 def _page_decision() -> dict:
@@ -74,7 +76,7 @@ def main() -> None:
     # Batch first: the peak memory of a process counts what its parent held when it was started.
     measures: dict[str, Callable[[], dict]] = {
         "batch": lambda: _batch(workspace, arguments.long),
-        "training": _training,
+        "training": lambda: _training(workspace),
         "page_decision": _page_decision,
         "endpoint": lambda: _endpoint(workspace),
     }

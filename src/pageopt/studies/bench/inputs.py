@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.common.field_encoder import ModuleTable
 from pageopt.models.common.training import seeded
-from pageopt.models.item.network import PageNetwork
+from pageopt.models.item.network import ModuleTable, PageNetwork
 from pageopt.models.item.network_config import AboveMode, Architecture, NetworkConfig
 
 

@@ -7,62 +7,55 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from pageopt.models.common.averaging import Average
-from pageopt.models.common.losses import LossWeights, masked_cross_entropy
+from pageopt.config import TrainParams
+from pageopt.models.common.step import Step
 from pageopt.models.common.training import reproducible
 from pageopt.models.item.above import Product
 from pageopt.models.item.data import PageTensors
-from pageopt.models.item.heads import HEAD_OF_LOSS
 from pageopt.studies.bench import inputs
 from pageopt.studies.bench.inputs import Size
 
 LEAST_PAGES_PER_SECOND = 15_000
-_AVERAGING = 0.99
-_HIDDEN_EACH = 4
+_OTHER_EACH = 4
 
 
 def training(
-    size: Size | None = None, *, batch: int = 1024, threads: int = 2, repeats: int = 7, bf16: bool = False
+    params: TrainParams,
+    size: Size | None = None,
+    *,
+    batch: int = 1024,
+    threads: int = 2,
+    repeats: int = 7,
+    bf16: bool = False,
 ) -> dict:
-    """Pages per second of whole training steps: batch taken from memory, forward, backward, Adam, running average.
+    """Pages per second of whole training steps under `params`: batch from memory, forward, backward, Adam, average.
 
     A network that may see the modules above learns without them in every fourth step, as train.above = auto has it.
     Beside it, measured in turns with it, the pages per second if a step were its matrix products alone (the same sizes,
     forward and backward): the share of that is how well the rest hides. Figures are medians of `repeats` turns.
     """
     size = size or Size()
+    params = params.model_copy(update={"above": "auto", "bf16": bf16})
     model = inputs.model(size).train()
     pages = page_tensors(size, 8 * batch)
-    between = LossWeights(dict.fromkeys(size.losses, 0.2), learned=True)
-    optimizer = torch.optim.Adam([*model.parameters(), *between.parameters()], fused=True)
-    averaged = Average(model, _AVERAGING)
     batches = torch.arange(len(pages)).split(batch)
-    without = [model.config.above == "hidden" or step % _HIDDEN_EACH == 0 for step in range(len(batches))]
-
-    def steps() -> None:
-        for rows, hidden in zip(batches, without, strict=True):
-            part = pages.take(rows)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                logits = model(*part.inputs(), hidden=hidden).float()
-            losses = torch.stack(
-                [
-                    masked_cross_entropy(logits[..., HEAD_OF_LOSS[name]], label, part.weights[name])
-                    for name, label in part.labels.items()
-                ]
-            )
-            optimizer.zero_grad()
-            between(losses / rows.numel()).backward()
-            optimizer.step()
-            averaged.update_parameters(model)
+    one, other, _ = model.ways(params)
+    ways = [other if other and index % _OTHER_EACH == 0 else one for index in range(len(batches))]
 
     kind = torch.bfloat16 if bf16 else torch.float32
-    products = {hidden: _products(model.products(batch, hidden=hidden), kind) for hidden in set(without)}
+    products = {way: _products(model.products(batch, hidden=way == "hidden"), kind) for way in set(ways)}
 
     def roofline() -> None:
-        for hidden in without:
-            products[hidden]()
+        for way in ways:
+            products[way]()
 
     with reproducible(threads):
+        step = Step(model, pages, params)
+
+        def steps() -> None:
+            for rows, way in zip(batches, ways, strict=True):
+                step(pages.take(rows), way)
+
         rates = [[len(pages) / _seconds(work) for work in (steps, roofline)] for _ in range(repeats + 1)][1:]
     trained, allowed = (statistics.median(column) for column in zip(*rates, strict=True))
     return {
@@ -98,13 +91,13 @@ def _products(shapes: Sequence[Product], kind: torch.dtype) -> Callable[[], None
     """Matrix products [n, k] · [k, m] of given sizes, with their two backward products each."""
     factors = [(torch.randn(n, k, dtype=kind), torch.randn(k, m, dtype=kind)) for n, k, m in shapes]
 
-    def run() -> None:
+    def multiply() -> None:
         for x, w in factors:
             y = x @ w
             x.T @ y
             y @ w.T
 
-    return run
+    return multiply
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -1,7 +1,5 @@
 """Page networks: TRNN, MLP and transformer, trained and searched as the pipeline does it."""
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +8,9 @@ from pageopt.errors import TrainingError
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common import training
 from pageopt.models.item.data import page_tensors
-from pageopt.models.item.network import PageNetwork, above_mode
+from pageopt.models.item.fit import fit
+from pageopt.models.item.network import PageNetwork
 from pageopt.models.item.shown import shown_chances
 from pageopt.search.graph import PageGraph, decide
 
@@ -43,7 +41,7 @@ class NetworkRanker:
         self._encoder, self._params, self._search = encoder, params, search
         self._slot_bias = slot_bias if params.slot_ips else None
         self._max_weight = max_weight
-        self._above = above_mode(params, single_slots=single_slots)
+        self._single_slots = single_slots
         self._model: PageNetwork | None = None
         self.name = params.architecture + ("" if self._slot_bias is None else "+ips")
 
@@ -55,16 +53,11 @@ class NetworkRanker:
         return self._model
 
     def fit(self, train: Pages, valid: Pages) -> None:
-        """Train; see `pageopt.models.common.training`."""
-        params = self._params
+        """Train; see `pageopt.models.item.fit`."""
         fitted, watched = (
-            page_tensors(pages, params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
+            page_tensors(pages, self._params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
         )
-        losses = tuple(name for name, rate in fitted.rates().items() if rate > 0)
-        build = partial(PageNetwork.from_encoder, self._encoder, params, self._above, losses)
-        model = training.seeded(build, params.seed)
-        training.train(model, fitted, watched, params)
-        self._model = model
+        self._model, _ = fit(self._encoder, self._params, fitted, watched, single_slots=self._single_slots)
 
     def score(self, pages: Pages) -> NDArray[np.float64]:
         """Each module given those above it; see `Ranker.score`."""

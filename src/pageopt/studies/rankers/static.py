@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS
-from pageopt.policies.static import static_pages
+from pageopt.policies.static import static_order, static_pages
 from pageopt.studies.rankers.popularity import of_shown, overall_rates
 
 
@@ -31,5 +31,4 @@ class Static:
 
     def page(self, encoded: EncodedPages, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
         """The most popular candidates; see `Ranker.page`."""
-        order = np.argsort(-self._rates[:, self._objective], kind="stable")
-        return static_pages(order, candidates, self._family, self._slots)
+        return static_pages(static_order(self._rates[:, self._objective]), candidates, self._family, self._slots)

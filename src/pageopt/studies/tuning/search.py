@@ -4,19 +4,16 @@ No test page is read, so that the figures of a release stay what they are: of pa
 """
 
 import hashlib
-from functools import partial
 from pathlib import Path
 
 from pageopt.config import PrepareParams, TrainParams, TuneParams, load
-from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common import training
 from pageopt.models.common.training import TrainingRecord
 from pageopt.models.item.data import PageTensors, page_tensors
-from pageopt.models.item.network import PageNetwork, above_mode
+from pageopt.models.item.fit import fit
 from pageopt.studies.tuning.space import Value, with_values
 from pageopt.workspace import Workspace
 
@@ -45,13 +42,8 @@ class Search:
         """Train with `values`; one that was killed goes on from its last epoch."""
         params = with_values(self._train, values)
         train, valid = self._tensors(params)
-        losses = tuple(name for name, rate in train.rates().items() if rate > 0)
-        if not losses:
-            raise TrainingError(f"None of the losses {list(params.losses)} has a positive label. Collect more logs.")
-        above = above_mode(params, single_slots=self._single)
-        build = partial(PageNetwork.from_encoder, self._encoder, params, above, losses)
-        model = training.seeded(build, params.seed)
-        return training.train(model, train, valid, params, self._checkpoints)
+        _, record = fit(self._encoder, params, train, valid, single_slots=self._single, checkpoints=self._checkpoints)
+        return record
 
     def forget_checkpoints(self) -> None:
         """Remove what interrupted trials left; to be called when all are done."""
