@@ -1,16 +1,31 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from pageopt.code import PACKAGE
 from pageopt.errors import ReleaseError
 from pageopt.release import bento
+from pageopt.release.commands import rollback
 from pageopt.release.gates import latency, smoke
 from pageopt.release.gates.judging import Judge
-from pageopt.release.registry import Version
+from pageopt.release.registry import PROMOTED, Registry, Version
 from pageopt.workspace import Workspace
+
+# MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+PAGE = {"page": {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}}
+SUMMARY = "Which modules a page shows, top to bottom"
 
 
 def version(workspace: Workspace, number: int = 7) -> Version:
@@ -38,6 +53,32 @@ def test_a_bento_that_is_there_is_not_built_again(built: Workspace):
     (built.bento_home / "draft").mkdir()  # what a kill left
     assert bento.build(built, version(built)) == "page-optimizer:v7-01234567"
     assert marker.stat().st_mtime_ns == before
+
+
+def test_the_champion_is_shown_to_bentoml_whatever_a_kill_left(built: Workspace):
+    code, store = built.root / "src", built.bento_home / "bentos" / "page-optimizer"
+
+    def shown() -> tuple[int, bool, str]:
+        whole = (code / "bundle" / "page.onnx").read_bytes() == (built.bundle / "page.onnx").read_bytes()
+        release = json.loads((code / "release.json").read_text())
+        return release["model"]["version"], whole, (store / "latest").read_text()
+
+    bento.expose(built, version(built))
+    assert shown() == (7, True, "v7-01234567")
+    marker = (code / "bundle" / "page.onnx").stat().st_mtime_ns
+    bento.expose(built, version(built))
+    assert (code / "bundle" / "page.onnx").stat().st_mtime_ns == marker  # all is as it should be
+    # Killed on the way to another version: before its bundle was there, and before its release.json was.
+    (code / "release.json").unlink()
+    (code / "bundle" / "page.onnx").write_bytes(b"of another version")
+    (code / "bundle.draft").mkdir()
+    (store / "latest").write_text("v9-elsewhere")
+    bento.expose(built, version(built))
+    assert shown() == (7, True, "v7-01234567")
+    shutil.rmtree(code / "bundle")
+    bento.expose(built, version(built))
+    assert shown() == (7, True, "v7-01234567")
+    assert sorted(path.name for path in code.iterdir()) == ["bundle", "release.json"]
 
 
 def test_a_lost_bundle_is_named(built: Workspace, tmp_path: Path):
@@ -72,3 +113,99 @@ def test_the_bento_answers_as_the_bundle_does_and_bears_load(built: Workspace, m
         monkeypatch.setattr(judge.engine, "rank_one", None)  # decides another page: the static one
         assert "the bundle in this process" in smoke.judge(url, judge.engine, "7", bodies).why
     assert not (built.state / "trial").exists()
+
+
+# BentoML's own commands
+
+
+@pytest.fixture(scope="module")
+def project(maker: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project with its own code and two promoted versions, whose pages name their policy: first and second."""
+    workspace = Workspace(Path(shutil.copytree(maker().root, tmp_path_factory.mktemp("own") / "project")))
+    shutil.copytree(PACKAGE, workspace.root / "src" / "pageopt", ignore=shutil.ignore_patterns("__pycache__"))
+    registry = Registry(workspace, "page-optimizer")
+    facts = json.loads((workspace.bundle / "bundle.json").read_text())
+    for fingerprint, policy in (("1" * 16, "first"), ("2" * 16, "second")):
+        (workspace.bundle / "bundle.json").write_text(json.dumps(facts | {"policy": policy}))
+        champion, candidate = registry.champion(), registry.open(fingerprint)
+        version = registry.register(candidate, workspace.bundle, {})
+        registry.promote(version, over=champion.number if champion else None)
+        registry.conclude(candidate.run_id, PROMOTED, "every gate passed")
+        bento.expose(workspace, version)
+        mark(workspace.bento_home / "bentos" / "page-optimizer" / f"v{version.number}-{fingerprint[:8]}" / "src")
+    mark(workspace.root / "src")
+    return workspace
+
+
+def mark(code: Path) -> None:
+    """Let this copy of the code, where it runs, say so in /docs.json."""
+    path = code / "pageopt" / "serving" / "operations.py"
+    text = path.read_text()
+    assert SUMMARY in text
+    path.write_text(text.replace(SUMMARY, str(code)))
+
+
+def start(workspace: Workspace, *command: str, home: Path) -> subprocess.Popen[bytes]:
+    """A command of BentoML's in the project's root, whose code stands where the installed package would."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PAGEOPT_", "BENTOML_"))}
+    own = {"BENTOML_HOME": str(home), "PYTHONPATH": str(workspace.root / "src"), "BENTOML_DO_NOT_TRACK": "True"}
+    with (workspace.root / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bentoml", *command], cwd=workspace.root, env=kept | own, stdout=log, stderr=log
+        )
+
+
+@contextmanager
+def serving(workspace: Workspace, *what: str, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`bentoml serve` and its address."""
+    port = bento.free_port()
+    server = start(workspace, "serve", *what, "--port", str(port), home=home)
+    try:
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def served(workspace: Workspace, home: Path) -> list[tuple[str, str, str]]:
+    """Version, policy and code that answer: of the root, of the store's latest, and of what is built in the root."""
+    assert start(workspace, "build", home=home).wait(timeout=120) == 0
+    latest = "page-optimizer:latest"
+    answers = []
+    with ExitStack() as servers:
+        for server, url in [
+            servers.enter_context(serving(workspace, home=home)),
+            servers.enter_context(serving(workspace, latest, home=Path(".pageopt/bentoml"))),
+            servers.enter_context(serving(workspace, latest, home=home)),
+        ]:
+            bento.wait_until_ready(server, url, workspace.root / "log.txt")
+            answer = httpx.post(f"{url}/rank_page", json=PAGE, trust_env=False).json()
+            document = httpx.get(f"{url}/docs.json", trust_env=False).json()
+            code = document["paths"]["/rank_page"]["post"]["summary"]
+            answers.append((answer["model_version"], answer["policy"], code))
+    return answers
+
+
+def test_serve_build_and_latest_are_the_champion_after_a_promotion_and_after_a_rollback(
+    project: Workspace, tmp_path: Path
+) -> None:
+    root, store = project.root / "src", project.bento_home / "bentos" / "page-optimizer"
+    assert served(project, tmp_path / "first") == [
+        ("2", "second", str(root)),
+        ("2", "second", str(store / "v2-22222222" / "src")),
+        ("2", "second", str(root)),  # packed as it was
+    ]
+    rollback(project, to=1)
+    assert served(project, tmp_path / "second") == [
+        ("1", "first", str(root)),
+        ("1", "first", str(store / "v1-11111111" / "src")),
+        ("1", "first", str(root)),
+    ]
+    [built] = (tmp_path / "second" / "bentos" / "page-optimizer").glob("*/src")
+    assert {path.name for path in built.iterdir()} == {
+        "bentofile.yaml",
+        "bundle",
+        "pageopt",
+        "release.json",
+        "serving.lock",
+    }

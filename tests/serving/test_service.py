@@ -139,6 +139,33 @@ def test_a_page_over_http_is_the_page_of_the_bundle(client: httpx.Client, bundle
         assert (answer["model_version"], answer["policy"], answer["degraded"]) == ("12", "trnn", False)
 
 
+def test_the_page_of_the_api_and_its_document_are_bentomls(client: httpx.Client, bento: Path) -> None:
+    assert "swagger-ui" in client.get("/").text
+    document = client.get("/docs.json").json()
+    assert {"/rank_page", "/record_events", "/readyz"} <= set(document["paths"])
+    assert document["info"]["version"] == "v12-01234567"
+    assert document["components"]["schemas"]["Page"]["properties"]["slots"]["anyOf"][0]["maximum"] == 4
+    assert "/rank_page:" in (bento / "apis" / "openapi.yaml").read_text()
+
+
+def test_schemathesis_gets_no_answer_that_the_document_does_not_tell(served: Served, tmp_path: Path) -> None:
+    """Neither for bodies that keep the schemas nor for those that break them."""
+    settings = Path(__file__).with_name("schemathesis.toml")
+    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
+    options = ["--include-method", "POST", "--max-examples", "40", "--generation-deterministic", "--no-color"]
+    done = subprocess.run(
+        [*command, f"{served.url}/docs.json", *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Tested: 2" in done.stdout
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 def test_health_is_bentomls(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200

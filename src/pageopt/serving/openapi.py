@@ -20,7 +20,11 @@ _ERRORS = {
     429: "Too many requests at once",
     503: "No model is loaded yet, or the events could not be stored",
 }
-_KINDS = {"numeric": ["number"], "text": ["string"], "categorical": ["string", "number", "boolean"]}
+_FEATURE = {
+    "numeric": {"type": ["number", "null"]},
+    "text": {"type": ["string", "null"], "maxLength": MAX_TEXT},
+    "categorical": {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_TEXT},
+}
 
 
 def schemas(limits: Limits | None) -> dict[str, Any]:
@@ -32,8 +36,7 @@ def schemas(limits: Limits | None) -> dict[str, Any]:
         page = named["Page"]["properties"]
         _either_null(page["slots"]).update(minimum=1, maximum=limits.slots)
         _either_null(page["candidates"]).update(maxItems=limits.max_candidates)
-        values = {kind: {"type": [*types, "null"], "maxLength": MAX_TEXT} for kind, types in _KINDS.items()}
-        features = {name: values[kind] for name, kind in limits.features.items()}
+        features = {name: _FEATURE[kind] for name, kind in limits.features.items()}
         _either_null(page["features"]).update(properties=features, additionalProperties=False)
     return named
 
