@@ -106,6 +106,19 @@ def logged_policies(pages: Pages, *, seed: int, replicates: int, confidence: flo
     return found
 
 
+def headline(evaluation: Mapping[str, Any], model: str, static: str) -> dict[str, float | None]:
+    """The dozen numbers of `evaluation` by which people compare two models; None where the log does not give one."""
+    earned, bar = evaluation["models"][model], evaluation["models"][static]
+    numbers: dict[str, float | None] = {}
+    for metric in METRICS:
+        gain = evaluation["differences"][f"{model} - {static}"][f"{metric}_dr_relative"]
+        numbers |= {metric: earned[f"{metric}_dr"]["value"], f"{metric}_static": bar[f"{metric}_dr"]["value"]}
+        numbers |= {f"{metric}_gain": gain["value"], f"{metric}_gain_low": gain["low"]}
+        numbers |= {f"{metric}_gain_high": gain["high"]}
+    rest = ("auc", "ndcg", "ece_click", "true_ctr", "true_ptr")
+    return numbers | {name: earned.get(name, NOTHING)["value"] for name in rest}
+
+
 def as_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
     """Rows {"model", "metric", "value", "low", "high", "true"} of reports/plots/estimates.csv."""
     rows: list[dict[str, object]] = []

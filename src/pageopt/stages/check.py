@@ -1,4 +1,4 @@
-"""Stage check: data/raw to data/checked, data/quarantine and reports/check.json."""
+"""Stage check: data/raw to data/checked, data/quarantine, reports/check.json and metrics/check.json."""
 
 import shutil
 
@@ -10,6 +10,7 @@ from pageopt.check.findings import CheckReport, Shape
 from pageopt.check.logs import CheckedLogs, check_logs
 from pageopt.config import CheckParams, FeatureParams, load
 from pageopt.errors import ContractError
+from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
 
@@ -32,6 +33,7 @@ def run(workspace: Workspace) -> None:
             progress=lambda table: status.update(f"Checking {table}"),
         )
     _write(workspace, logs)
+    write_metrics(workspace, "check", {"pages": logs.rows["pages"], "bad_share": logs.bad_share})
     _summary(console, workspace, logs)
     _judge(workspace, logs, params.max_bad_share)
 

@@ -44,6 +44,7 @@ from pageopt.models.item.shown import shown_chances
 from pageopt.policies.static import static_order, static_pages
 from pageopt.search.graph import PageGraph, decide
 from pageopt.simulator import truth
+from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
 STATIC = "static"
@@ -97,6 +98,7 @@ def run(workspace: Workspace) -> None:
         _add_truth(workspace.raw, evaluation, test.page_id[logged.rows], encoder.module_ids, pages, name_of_model)
 
     _write(workspace, evaluation)
+    write_metrics(workspace, "evaluate", report.headline(evaluation, name_of_model, STATIC))
     _write_pages(workspace.reward_model / "test_pages.parquet", test, logged, values)
     _summary(console, evaluation)
 

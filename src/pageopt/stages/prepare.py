@@ -8,12 +8,13 @@ from pageopt.config import FeatureParams, PrepareParams
 from pageopt.features.batch.preparation import Preparation
 from pageopt.features.batch.split import SPLITS
 from pageopt.features.prepared import PrepareReport
+from pageopt.stages.metrics import write_metrics
 from pageopt.tables.database import database
 from pageopt.workspace import Workspace
 
 
 def run(workspace: Workspace) -> None:
-    """Make features, labels, slot bias, splits, encoder and user snapshot, and reports/prepare.json."""
+    """Make features, labels, slot bias, splits, encoder and user snapshot, reports/prepare.json and its metrics."""
     params = config.load(workspace.params, PrepareParams)
     features = config.load(workspace.params, FeatureParams)
     scratch = workspace.state / "scratch" / "prepare"
@@ -27,6 +28,7 @@ def run(workspace: Workspace) -> None:
         report = Preparation(connection, workspace.checked, workspace.prepared, params, features, show).run()
         bar.update(task, completed=len(Preparation.STEPS), description="prepared")
     report.write(workspace.reports / "prepare.json")
+    write_metrics(workspace, "prepare", {"clicks": sum(report.clicks.values())})
     _summary(report)
 
 

@@ -18,6 +18,7 @@ from pageopt.models.common.training import Epoch, TrainingRecord
 from pageopt.models.item.data import page_tensors
 from pageopt.models.item.fit import fit
 from pageopt.models.item.network import PageNetwork
+from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
 
@@ -41,6 +42,7 @@ def run(workspace: Workspace) -> None:
     model.save(workspace.model)
     dropped = [name for name in params.losses if name not in model.config.losses]
     _report(workspace.reports, model, record, dropped, {"train": len(train), "valid": len(valid)})
+    write_metrics(workspace, "train", {"relative_loss": record.best.relative, "best_epoch": record.best.epoch})
     _summary(model, record, dropped, len(train))
     # Last: until all outputs are there, a kill must find the checkpoint. After it, training again gives the same bits.
     shutil.rmtree(workspace.checkpoints, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Which code a DVC stage runs, as the deps of dvc.yaml: the import closure of its command, written by `pageopt deps`.
 
-A folder stands for its files where a stage runs at least half of them: the lists stay short, and a stage is seldom
-rerun for a line that it does not run.
+A folder stands for its files where a stage runs two thirds of them or more: the lists stay short, and a stage is
+seldom rerun for a line that it does not run.
 """
 
 import ast
@@ -36,12 +36,12 @@ def code_deps(module: str) -> list[str]:
 
 
 def _cover(folder: Path, files: Set[Path]) -> Iterator[Path]:
-    """`files` below `folder`; a folder of which they are at least half comes instead of its files."""
+    """`files` below `folder`; a folder of which they are most comes instead of its files."""
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             every = {file for file in path.rglob("*.py") if _runs(file)}
             run = every & files
-            if len(run) > 1 and 2 * len(run) >= len(every):
+            if len(run) > 1 and 3 * len(run) >= 2 * len(every):
                 yield path
             else:
                 yield from _cover(path, files)
