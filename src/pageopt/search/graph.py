@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
-from pageopt.models.item.above import Chosen, Offered, rows
+from pageopt.models.item.above import Chosen, Offered, State, rows
 from pageopt.models.item.heads import HEADS, chain
 from pageopt.models.item.network import PageNetwork
+from pageopt.policies.greedy import EMPTY
 from pageopt.search.decision import Decision
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
@@ -86,54 +87,70 @@ class PageGraph(nn.Module):
             probabilities: float32 `[B, K, Q]` of click, intent and purchase, 0 where the page ends earlier.
             score: float32 `[B]`, φ of the objective.
         """
+        offer, beams = self._begin(categorical, numeric, tokens, candidates, available, slots)
+        taken: list[_Taken] = []
+        for slot in range(1, self.slots + 1):
+            u, looked = self.above.look(beams.state, offer.offered, slot)  # [B, W, N, H], or 1 for W or N
+            taken.append(self._take(offer, beams, self._evidence(offer, beams, u), slot))
+            if slot < self.slots:
+                beams = self._go_on(offer, beams, taken[-1], looked, slot)
+        choice, evidence, score = _best_path(offer.offered.page, taken)
+        probability = torch.sigmoid(chain(evidence) if self.chained else evidence)
+        return torch.where(offer.going_on, choice, EMPTY), probability * offer.going_on.unsqueeze(-1), score
+
+    def _begin(
+        self, categorical: Tensor, numeric: Tensor, tokens: Tensor, candidates: Tensor, available: Tensor, slots: Tensor
+    ) -> tuple["_Offer", "_Beams"]:
+        """What the slots of a page share, and the one beam above slot 1."""
         B, N = candidates.shape
         page = torch.arange(B).unsqueeze(1)  # [B, 1]
         position = torch.arange(N)
-        family = rows(self.family_of_module, candidates).transpose(1, 2)  # [B, 1, N]
-        offered = Offered(page, candidates, family)
+        offered = Offered(page, candidates, rows(self.family_of_module, candidates).transpose(1, 2))
         part = rows(self.part_of_module, candidates).unsqueeze(1)  # [B, 1, N, H]
         length = torch.minimum(available.sum(1), slots).unsqueeze(1)  # [B, 1] slots that will be filled
         going_on = torch.arange(self.slots) < length  # [B, K]
-        # What may not be chosen has −∞ added to its total: here slots below the page's end, modules that are not there
         ended = torch.where(going_on, 0.0, -torch.inf)  # [B, K]
-        gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, W, N], W = 1
-
+        gone = torch.where(available, 0.0, -torch.inf).unsqueeze(1)  # [B, 1, N]
         h_x = self.page_layers(self.page_fields(categorical, numeric, tokens, self.words))  # [B, H]
-        met = self.fit_of_page(h_x).unsqueeze(1)  # [B, W, Q·E]
+        met = self.fit_of_page(h_x).unsqueeze(1)  # [B, 1, Q·E]
         fits = rows(self.fit_of_module, candidates).unflatten(-1, (len(HEADS), -1)).permute(0, 2, 3, 1)  # [B, Q, E, N]
         state = self.above.start(h_x, offered)
-        g = torch.zeros_like(h_x[:, :1])  # [B, W]
-        above = torch.full_like(page, -1)  # [B, W] family of the module above
-        steps: list[_Step] = []
-        for slot in range(1, self.slots + 1):
-            W = g.shape[1]
-            u, looked = self.above.look(state, offered, slot)  # [B, W, N, H], or 1 for W or N
-            fit = met.unflatten(-1, (len(HEADS), -1)).transpose(1, 2) @ fits  # [B, Q, W, N]
-            evidence = self.heads(torch.relu(u + part)) + fit.permute(0, 2, 3, 1)  # [B, W, N, Q], or 1 for W
-            if evidence.shape[1] < W:
-                evidence = evidence.expand(-1, W, -1, -1)
+        beams = _Beams(state, met, torch.zeros_like(h_x[:, :1]), torch.full_like(page, -1), gone)
+        return _Offer(offered, position, part, fits, going_on, ended), beams
 
-            gain = functional.softplus(self._sought(evidence))  # −log(1 − P)
-            total = gain + gone + (g + ended[:, slot - 1 : slot]).unsqueeze(-1)
-            apart = torch.where(family == above.unsqueeze(-1), -torch.inf, total)
-            total = torch.where(apart.amax(-1, keepdim=True) == -torch.inf, total, apart)  # the rule, or its lifting
-            g, chosen = _largest(total, self.width if slot >= self.beam_start else 1)
-            parent = sum(((chosen >= w * N).long() for w in range(1, W)), torch.zeros_like(chosen))  # [B, W]
-            choice = torch.clamp(chosen - parent * N, max=N - 1)
-            taken = rows(evidence.flatten(0, 2), page * (W * N) + choice + parent * N)  # [B, W, Q]
-            steps.append(_Step(g, parent, choice, taken))
-            if slot == self.slots:
-                break
-            beam = page * W + parent  # [B, W] rows of [B·W]
-            above = family.squeeze(1).gather(1, choice)
-            module = candidates.gather(1, choice)  # [B, W]
-            state = self.above.go_on(looked, Chosen(beam, module, above), slot)
-            if self.fit_of_above is not None:
-                met = rows(met.flatten(0, 1), beam) + rows(self.fit_of_above, module)
-            gone = torch.where(position == choice.unsqueeze(-1), -torch.inf, rows(gone.flatten(0, 1), beam))
-        choice, evidence, score = _best_path(page, steps)
-        probability = torch.sigmoid(chain(evidence) if self.chained else evidence)
-        return torch.where(going_on, choice, -1), probability * going_on.unsqueeze(-1), score
+    def _evidence(self, offer: "_Offer", beams: "_Beams", u: Tensor) -> Tensor:
+        """Of every beam and candidate `[B, W, N, Q]`."""
+        fit = beams.met.unflatten(-1, (len(HEADS), -1)).transpose(1, 2) @ offer.fits  # [B, Q, W, N]
+        evidence = self.heads(torch.relu(u + offer.part)) + fit.permute(0, 2, 3, 1)  # [B, W, N, Q], or 1 for W
+        W = beams.g.shape[1]
+        return evidence if evidence.shape[1] == W else evidence.expand(-1, W, -1, -1)
+
+    def _take(self, offer: "_Offer", beams: "_Beams", evidence: Tensor, slot: int) -> "_Taken":
+        """The best candidates of all beams in `slot`."""
+        page, candidates, family = offer.offered
+        W, N = beams.g.shape[1], candidates.shape[1]
+        gain = functional.softplus(self._sought(evidence))  # −log(1 − P)
+        total = gain + beams.gone + (beams.g + offer.ended[:, slot - 1 : slot]).unsqueeze(-1)
+        apart = torch.where(family == beams.family.unsqueeze(-1), -torch.inf, total)
+        total = torch.where(apart.amax(-1, keepdim=True) == -torch.inf, total, apart)  # the rule, or its lifting
+        g, chosen = _largest(total, self.width if slot >= self.beam_start else 1)
+        parent = sum(((chosen >= w * N).long() for w in range(1, W)), torch.zeros_like(chosen))  # [B, W]
+        choice = torch.clamp(chosen - parent * N, max=N - 1)
+        return _Taken(g, parent, choice, rows(evidence.flatten(0, 2), page * (W * N) + choice + parent * N))
+
+    def _go_on(self, offer: "_Offer", beams: "_Beams", taken: "_Taken", looked: State, slot: int) -> "_Beams":
+        """The beams below `slot`."""
+        page, candidates, families = offer.offered
+        beam = page * beams.g.shape[1] + taken.parent  # [B, W] rows of [B·W]
+        family = families.squeeze(1).gather(1, taken.choice)
+        module = candidates.gather(1, taken.choice)  # [B, W]
+        state = self.above.go_on(looked, Chosen(beam, module, family), slot)
+        met = beams.met
+        if self.fit_of_above is not None:
+            met = rows(met.flatten(0, 1), beam) + rows(self.fit_of_above, module)
+        again = offer.position == taken.choice.unsqueeze(-1)
+        gone = torch.where(again, -torch.inf, rows(beams.gone.flatten(0, 1), beam))
+        return _Beams(state, met, taken.g, family, gone)
 
     def _sought(self, evidence: Tensor) -> Tensor:
         """Logit of the objective `[B, W, N]`, of evidence `[B, W, N, Q]`: of all candidates, so no other head's."""
@@ -142,7 +159,34 @@ class PageGraph(nn.Module):
         return evidence[..., self.objective]
 
 
-class _Step(NamedTuple):
+class _Offer(NamedTuple):
+    """What the slots of B pages share. What may not be chosen has −∞ added to its total, as `ended` has it.
+
+    `offered`; `position` `[N]`; of the candidates their `part` v `[B, 1, N, H]` and side of the fit, `fits`
+    `[B, Q, E, N]`; `going_on` `[B, K]`, slots that will be filled, and `ended`, the others' −∞.
+    """
+
+    offered: Offered
+    position: Tensor
+    part: Tensor
+    fits: Tensor
+    going_on: Tensor
+    ended: Tensor
+
+
+class _Beams(NamedTuple):
+    """What W beams bring to a slot: `state` of what stands above, `met` `[B, W, Q·E]` of the fit, `g` `[B, W]`,
+    `family` `[B, W]` of the module above, and −∞ for the modules that are `gone` `[B, W, N]`.
+    """
+
+    state: State
+    met: Tensor
+    g: Tensor
+    family: Tensor
+    gone: Tensor
+
+
+class _Taken(NamedTuple):
     """The beams after one slot, best first: g, the beam each came from, the candidate it took `[B, W]`, and its
     evidence `[B, W, Q]`. After the page's end g is −∞ and each beam comes from the first.
     """
@@ -170,16 +214,16 @@ def _largest(total: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     return value[:, :keep], place[:, :keep]
 
 
-def _best_path(page: Tensor, steps: list[_Step]) -> tuple[Tensor, Tensor, Tensor]:
+def _best_path(page: Tensor, taken: list[_Taken]) -> tuple[Tensor, Tensor, Tensor]:
     """The path that ends in the first beam: candidates `[B, K]`, evidence `[B, K, Q]`, score `[B]`."""
     choices, evidence = [], []
     beam = torch.zeros_like(page)  # [B, 1]
-    for step in reversed(steps):
-        choices.append(step.choice.gather(1, beam))
-        evidence.append(rows(step.evidence.flatten(0, 1), page * step.parent.shape[1] + beam))
-        beam = step.parent.gather(1, beam)
+    for slot in reversed(taken):
+        choices.append(slot.choice.gather(1, beam))
+        evidence.append(rows(slot.evidence.flatten(0, 1), page * slot.parent.shape[1] + beam))
+        beam = slot.parent.gather(1, beam)
     # g never falls from slot to slot, and is −∞ after the end: its largest value is that of the whole page.
-    g = torch.cat([step.g[:, :1] for step in steps], 1).amax(1).clamp(min=0)
+    g = torch.cat([slot.g[:, :1] for slot in taken], 1).amax(1).clamp(min=0)
     return torch.cat(choices[::-1], 1), torch.cat(evidence[::-1], 1), 1 - torch.exp(-g)
 
 

@@ -14,7 +14,7 @@ from pageopt.models.common.learner import B, Learner
 from pageopt.models.common.losses import LossWeights, constant_losses, loss_sums
 
 
-class Step(Generic[B]):
+class TrainingStep(Generic[B]):
     """Adam's step on the weights of `model` and, where learned, those between its losses; the running average follows.
 
     `pages` are those that are learned from: weights between losses start from them, and losses are means of what they

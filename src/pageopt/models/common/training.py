@@ -28,7 +28,7 @@ from pageopt.errors import TrainingError
 from pageopt.models.common import checkpoint
 from pageopt.models.common.learner import B, Learner
 from pageopt.models.common.losses import constant_losses, loss_sums
-from pageopt.models.common.step import Step, part
+from pageopt.models.common.step import TrainingStep, part
 
 M = TypeVar("M", bound=nn.Module)
 EVALUATION_BATCH = 4096
@@ -143,7 +143,7 @@ class _Run(Generic[B]):
         self.model, self.train, self.valid, self.params = model, train, valid, params
         self.ways = model.ways(params)
         self.record = TrainingRecord(constant=constant_losses(valid, train.rates()))
-        self.step = Step(model, train, params)
+        self.step = TrainingStep(model, train, params)
         self.best: dict[str, Tensor] = {}
 
     def one_epoch(self, progress: Progress, task: TaskID) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pageopt.config import TrainParams
-from pageopt.models.common.step import Step
+from pageopt.models.common.step import TrainingStep
 from pageopt.models.common.training import reproducible
 from pageopt.models.item.above import Product
 from pageopt.models.item.data import PageTensors
@@ -50,7 +50,7 @@ def training(
             products[way]()
 
     with reproducible(threads):
-        step = Step(model, pages, params)
+        step = TrainingStep(model, pages, params)
 
         def steps() -> None:
             for rows, way in zip(batches, ways, strict=True):
