@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -27,7 +27,7 @@ from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
 from pageopt.errors import StageError
-from pageopt.release import bento, report
+from pageopt.release import bento, model_card, report
 from pageopt.release.gates.verdict import Verdict, passed, reason
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
 from pageopt.release.report import Release, Step
@@ -76,9 +76,9 @@ def gate(name: str, judge: Callable[[], Verdict]) -> Verdict:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def register(registry: Registry, candidate: Candidate, bundle: Path, tags: dict[str, str]) -> Version:
-    """Copy the bundle into the registry as a new version."""
-    return registry.register(candidate, bundle, tags)
+def register(registry: Registry, candidate: Candidate, bundle: Path, page: dict[str, Any]) -> Version:
+    """Copy the bundle into the registry as a new version; `page` is its example."""
+    return registry.register(candidate, bundle, page)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -176,7 +176,8 @@ def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
     )
 
     workspace, registry = run.workspace, run.registry
-    registry.describe(candidate.run_id, _origin(workspace, champion), _params(workspace))
+    origin = model_card.origin(workspace, champion.number if champion else None)
+    registry.describe(candidate.run_id, origin, model_card.params(workspace), model_card.data_sets(workspace))
     summary.heading("Gates")
     judge = Judge(workspace, champion)
     verdicts = [
@@ -185,8 +186,8 @@ def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
     ]
     if not passed(verdicts):
         return _settle(run, candidate, champion, judge, verdicts, None, None)
-    origin = _origin(workspace, champion)
-    version = run.timed("register", lambda: register(registry, candidate, workspace.bundle, origin))
+    page = judge.example()
+    version = run.timed("register", lambda: register(registry, candidate, workspace.bundle, page))
     tag = run.timed("build Bento", lambda: build(workspace, registry, version))
     verdicts += run.timed("try Bento", lambda: trial(workspace, tag, version, judge))
     return _settle(run, candidate, champion, judge, verdicts, version, tag)
@@ -234,13 +235,8 @@ def _settle(
         workspace.reports / "evaluation.json",
         workspace.reports / "drift.html",
     ]
-    metrics = {
-        f"{each.name}/{check.name}".replace(" ", "_"): check.value
-        for each in verdicts
-        for check in each.checks
-        if check.value is not None
-    }
-    run.registry.log(candidate.run_id, files=evidence, metrics=metrics)
+    figures, note = model_card.figures(workspace, verdicts), model_card.note(workspace, release)
+    run.registry.log(candidate.run_id, files=evidence, figures=figures, note=note)
     if good and version:
         promote(run.registry, version, champion.number if champion else None)
         _expose(run)
@@ -276,33 +272,6 @@ def _unchanged(run: Run, known: Candidate) -> State:
 
 def _yaml(path: Path) -> dict:
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-
-
-def _origin(workspace: Workspace, champion: Version | None) -> dict[str, str]:
-    """Tags that say where a candidate comes from."""
-    code = commit(workspace.root)
-    versions = {version.path: version.md5 for version in data_versions(workspace.root)}
-    return {
-        "commit": code.sha or "",
-        "dirty": str(code.dirty),
-        "champion_before": str(champion.number) if champion else "",
-        **{f"data.{path}": md5 for path, md5 in versions.items() if path.startswith("data/")},
-    }
-
-
-def _params(workspace: Workspace) -> dict[str, str]:
-    """params.yaml as flat names and values."""
-    flat: dict[str, str] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, dict) and value:
-            for name, inner in value.items():
-                walk(f"{prefix}{name}.", inner)
-        else:
-            flat[prefix.rstrip(".")] = str(value)
-
-    walk("", _yaml(workspace.params))
-    return flat
 
 
 def main(arguments: list[str] | None = None) -> int:

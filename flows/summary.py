@@ -79,6 +79,8 @@ def end(workspace: Workspace, state: State, seconds: float) -> int:
             model = release["model"]
             _console.print(f"PROMOTED: {model['name']} version {model['version']}", style="bold green", markup=False)
     _console.print("Report: reports/release.html (figures: reports/release.json, reports/evaluation.json)")
+    database = (workspace.state / "mlflow.db").relative_to(workspace.root)
+    _console.print(f"Registry: mlflow ui --backend-store-uri sqlite:///{database} --workers 1")
     if state.name == "Rejected":
         return Rejected.exit_code
     _console.print("Serve it: make serve")

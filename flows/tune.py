@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from flows import summary
 from flows.hold import exit_code, free_locks, hold
-from pageopt.config import ReleaseParams, TuneParams, check_all, load
+from pageopt.config import TuneParams, check_all, load
 from pageopt.errors import PageoptError
 from pageopt.studies.tuning.search import Search
 from pageopt.studies.tuning.space import draw
@@ -59,7 +59,7 @@ def tune(root: str) -> tuple[list[Trial], str, str]:
         check_all(workspace.params)
         prepare(workspace.root)
         search = Search(workspace)
-        tracking = Tracking(workspace, load(workspace.params, ReleaseParams).model_name, search.fingerprint())
+        tracking = Tracking(workspace, search.fingerprint())
         wanted = range(search.params.trials)
         done = {each.number: each for each in tracking.done()}
         for number in wanted:

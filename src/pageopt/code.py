@@ -4,6 +4,7 @@ Below every room: it reads files, and imports nothing of ours.
 """
 
 import ast
+import shutil
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
@@ -33,6 +34,15 @@ def closure(*entries: str, package: Path = PACKAGE) -> list[Path]:
             imported = _imported(ast.parse(path.read_text(encoding="utf-8")), inside)
             waiting += [name for name in imported if name.split(".")[0] == package.name]
     return sorted(path.relative_to(top) for path in files)
+
+
+def copy(entry: str, folder: Path) -> list[Path]:
+    """Copy the closure of the module `entry` into `folder`, from the package's own folder down; the copies."""
+    files = closure(entry)
+    for path in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / path, folder / path)
+    return [folder / path for path in files]
 
 
 def _file(base: Path) -> Path | None:

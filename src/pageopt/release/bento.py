@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from pageopt.code import PACKAGE, closure
+from pageopt.code import copy
 from pageopt.errors import ReleaseError
 from pageopt.release.registry import Version
 from pageopt.workspace import Workspace
@@ -75,16 +75,13 @@ def build(workspace: Workspace, version: Version) -> str:
 def _fill(context: Path, workspace: Workspace, version: Version) -> None:
     """What bentofile.yaml expects beside it: serving.lock, and in src what serving imports, bundle and release.json."""
     code = context / "src"
-    for path in closure(_ENTRY):
-        (code / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE.parent / path, code / path)
+    copy(_ENTRY, code)
     shutil.copytree(version.folder, code / "bundle")
     for name in ("bentofile.yaml", "serving.lock"):
         if not (workspace.root / name).is_file():
             raise ReleaseError(f"{workspace.root / name} is missing. Take it from the repository: git checkout {name}")
         shutil.copyfile(workspace.root / name, context / name)
-    release = {"model": {"version": version.number, "run_id": version.run_id}, "fingerprint": version.fingerprint}
-    (code / "release.json").write_text(json.dumps(release), encoding="utf-8")
+    (code / "release.json").write_text(json.dumps(version.as_json()), encoding="utf-8")
 
 
 def expose(workspace: Workspace, version: Version) -> None:

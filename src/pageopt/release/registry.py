@@ -1,40 +1,62 @@
 """The model registry: which candidates were judged, what was said of them, and which version is the champion.
 
-MLflow on SQLite. A candidate is an MLflow run that carries its fingerprint; a model version is made from its bundle
-folder (ONNX, JSON, safetensors, SQLite: nothing that is unpickled). All of it can be done again after a kill: runs are
-found by fingerprint, versions by run. The one commit point of a release is the move of the alias `champion`.
+A candidate is an MLflow run that carries its fingerprint; a version is a model that MLflow itself can load and run (see
+`pageopt.release.logged_model`). All of it can be done again after a kill: runs are found by fingerprint, versions by
+run, and what is written twice is the same. The one commit point of a release is the move of the alias `champion`.
 """
 
-import logging
-import os
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pageopt import telemetry
+from pageopt.release import mlflow_store  # isort: skip  (before MLflow, whose telemetry it switches off)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
 from pageopt.errors import ReleaseError
+from pageopt.release import logged_model
 from pageopt.workspace import Workspace
-
-telemetry.switch_off()
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-
-from mlflow import MlflowClient  # noqa: E402  (reads the variables above when imported)
-from mlflow.entities import Run  # noqa: E402
-from mlflow.entities.model_registry import ModelVersion  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PROMOTED = "promoted"
 REJECTED = "rejected"
 EXPERIMENT = "retrain"
-_BUNDLE = "bundle"
 _TAG = "pageopt."
+_BATCH = 100  # MLflow takes no more params at once, and of more metrics fails to see which a model has already
+_NOTE = "mlflow.note.content"  # MLflow's page of a run or model shows it as its description
+_ABOUT = (
+    "Decides which recommendation modules a page shows. Alias `champion`: what users see. Alias `challenger`: the last "
+    "candidate that passed the gates before its Bento was tried. A row of the input is the `page` of a request to "
+    "`/rank_page`, a row of the output the endpoint's answer."
+)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A part of the data: what it was used for, its folder and pages, and the digest of the DVC output it lies in."""
+
+    name: str
+    context: str
+    folder: str
+    pages: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number: of an epoch, `step` from 1; or of the model on a part of the data; or measured, another each time."""
+
+    name: str
+    value: float
+    step: int = 0
+    data: DataSet | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,10 @@ class Version:
     created: datetime
     folder: Path
 
+    def as_json(self) -> dict[str, Any]:
+        """The content of release.json, which stands beside a bundle and says which version it is."""
+        return {"model": {"version": self.number, "run_id": self.run_id}, "fingerprint": self.fingerprint}
+
 
 def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
@@ -70,42 +96,22 @@ def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
+def _model_id(version: ModelVersion) -> str:
+    """The logged model that a version was made from."""
+    return str(version.source).removeprefix("models:/")
+
+
 class Registry:
     """The registry of one workspace. Made on first use; see `exists`."""
 
+    exists = staticmethod(mlflow_store.exists)
+
     def __init__(self, workspace: Workspace, model_name: str) -> None:
         self.model_name = model_name
-        self._artifacts = workspace.artifacts
-        self._database = workspace.state / "mlflow.db"
-        workspace.state.mkdir(parents=True, exist_ok=True)
-        if not self._database.is_file():
-            self._create()
-        self._client = MlflowClient(workspace.registry_uri, workspace.registry_uri)
-
-    @staticmethod
-    def exists(workspace: Workspace) -> bool:
-        """Whether anything was ever registered here."""
-        return (workspace.state / "mlflow.db").is_file()
-
-    def _create(self) -> None:
-        """Make the database beside its place and move it there: a kill inside the migrations leaves none half made."""
-        draft = self._database.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments()
-        draft.replace(self._database)
+        self._workspace = workspace
+        self._client = mlflow_store.connect(workspace)
 
     # Candidates: MLflow runs
-
-    def _experiment(self) -> str:
-        """The experiment with artifacts in this workspace. Paths in MLflow are absolute: a moved project gets anew."""
-        location = self._artifacts.as_uri()
-        for name in (EXPERIMENT, f"{EXPERIMENT} in {self._artifacts.parent}"):
-            found = self._client.get_experiment_by_name(name)
-            if found is None:
-                return self._client.create_experiment(name, artifact_location=location)
-            if found.artifact_location == location:
-                return found.experiment_id
-        raise ReleaseError(f"Experiment '{EXPERIMENT}' of {self._database} keeps its artifacts outside {location}.")
 
     def _candidate(self, run: Run) -> Candidate:
         tags = run.data.tags
@@ -119,9 +125,7 @@ class Registry:
         )
 
     def _run(self, fingerprint: str) -> Run | None:
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        by_fingerprint = f"tags.`{_TAG}fingerprint` = '{fingerprint}'"
-        runs = self._client.search_runs(experiments, by_fingerprint, order_by=["attributes.start_time DESC"])
+        runs = mlflow_store.runs(self._client, f"tags.`{_TAG}fingerprint` = '{fingerprint}'", "DESC")
         return runs[0] if runs else None
 
     def find(self, fingerprint: str) -> Candidate | None:
@@ -137,25 +141,56 @@ class Registry:
         run = self._run(fingerprint)
         if run is None or (again and f"{_TAG}verdict" in run.data.tags):
             tags = {f"{_TAG}fingerprint": fingerprint}
-            run = self._client.create_run(self._experiment(), tags=tags, run_name=f"candidate {fingerprint[:8]}")
+            experiment = mlflow_store.experiment(self._client, self._workspace, EXPERIMENT)
+            run = self._client.create_run(experiment, tags=tags, run_name=f"candidate {fingerprint[:8]}")
         return self._candidate(run)
 
-    def describe(self, run_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
+    def describe(
+        self, run_id: str, tags: Mapping[str, str], params: Mapping[str, str], data: Sequence[DataSet] = ()
+    ) -> None:
         """Write what the candidate came from into its run. Params of MLflow are written once and then stand."""
+        known = self._client.get_run(run_id).data.params
+        new = [Param(name, value) for name, value in params.items() if name not in known]
+        for start in range(0, len(new), _BATCH):
+            self._client.log_batch(run_id, params=new[start : start + _BATCH])
         for name, value in tags.items():
             self._client.set_tag(run_id, f"{_TAG}{name}", value)
-        known = self._client.get_run(run_id).data.params
-        for name, value in params.items():
-            if name not in known:
-                self._client.log_param(run_id, name, value[:500])
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    part.name,
+                    part.digest,
+                    "local",
+                    json.dumps({"uri": part.folder}),
+                    profile=json.dumps({"num_rows": part.pages}),
+                ),
+                [InputTag("mlflow.data.context", part.context)],
+            )
+            for part in data
+        ]
+        self._client.log_inputs(run_id, inputs)
 
-    def log(self, run_id: str, *, files: list[Path], metrics: Mapping[str, float]) -> None:
-        """Keep evidence: files as they are now, and numbers."""
+    def log(self, run_id: str, *, files: Sequence[Path], figures: Sequence[Figure], note: str) -> None:
+        """Keep evidence of a run and of its version, if it has one: files as they are now, figures, a description."""
         for file in files:
             if file.is_file():
                 self._client.log_artifact(run_id, str(file))
-        for name, value in metrics.items():
-            self._client.log_metric(run_id, name, value)
+        versions = self._versions_of(run_id)
+        model_id = _model_id(versions[0]) if versions else None
+        begun, now = self._client.get_run(run_id).info.start_time, time.time_ns() // 1_000_000
+        metrics = [
+            # The same when it is logged again, after a kill: the same time makes it the same metric.
+            Metric(figure.name, figure.value, begun, 0, model_id, figure.data.name, figure.data.digest)
+            if figure.data
+            else Metric(figure.name, figure.value, begun if figure.step else now, figure.step)
+            for figure in figures
+        ]
+        for start in range(0, len(metrics), _BATCH):
+            self._client.log_batch(run_id, metrics[start : start + _BATCH])
+        self._client.set_tag(run_id, _NOTE, note)
+        for version in versions:
+            self._client.update_model_version(self.model_name, version.version, note)
+            self._client.set_logged_model_tags(_model_id(version), {_NOTE: note})
 
     def conclude(self, run_id: str, verdict: str, why: str) -> None:
         """Write the verdict; the last thing that a run does. From now on the fingerprint counts as judged."""
@@ -167,7 +202,9 @@ class Registry:
 
     def evidence(self, run_id: str, name: str) -> Path | None:
         """A file that `log` kept."""
-        path = self._folder(run_id) / name
+        stored = Path(unquote(urlparse(self._client.get_run(run_id).info.artifact_uri).path))
+        folder = stored if stored.is_dir() else self._workspace.artifacts / run_id / "artifacts"
+        path = folder / name
         return path if path.is_file() else None
 
     def sweep(self, fingerprint: str) -> list[int]:
@@ -184,16 +221,11 @@ class Registry:
                 self.conclude(version.run_id, PROMOTED, "the run was ended after the promotion")
             else:
                 self._client.delete_model_version(self.model_name, str(version.number))
+                logged_model.forget(self._client, version.run_id)
                 deleted.append(version.number)
         return deleted
 
     # Versions
-
-    def _folder(self, run_id: str) -> Path:
-        """The artifacts of a run, also in a project that was moved since."""
-        uri = self._client.get_run(run_id).info.artifact_uri
-        stored = Path(unquote(urlparse(uri).path))
-        return stored if stored.is_dir() else self._artifacts / run_id / "artifacts"
 
     def _version(self, version: ModelVersion) -> Version:
         return Version(
@@ -203,34 +235,36 @@ class Registry:
             version.tags.get(f"{_TAG}verdict"),
             version.tags.get(f"{_TAG}bento"),
             _time(version.creation_timestamp),
-            self._folder(str(version.run_id)) / _BUNDLE,
+            logged_model.bundle_of(self._client, _model_id(version), self._workspace.artifacts),
         )
 
     def _versions_of(self, run_id: str) -> list[ModelVersion]:
         return list(self._client.search_model_versions(f"run_id = '{run_id}'"))
 
-    def register(self, candidate: Candidate, bundle: Path, tags: Mapping[str, str]) -> Version:
-        """Copy the bundle into the registry as a new version, alias `challenger`. The same run registers once."""
-        self._client.log_artifacts(candidate.run_id, str(bundle), _BUNDLE)
+    def register(self, candidate: Candidate, bundle: Path, page: Mapping[str, Any]) -> Version:
+        """Copy the bundle into the registry as a new version, alias `challenger`. The same run registers once.
+
+        `page` of a request to /rank_page is the version's example.
+        """
+        known = self._versions_of(candidate.run_id)
+        stored = known[0] if known else self._create(candidate, bundle, page)
+        version = self._version(stored)
+        logged_model.number(self._client, _model_id(stored), self.model_name, version.number, version.as_json())
+        self._client.set_registered_model_alias(self.model_name, CHALLENGER, str(version.number))
+        return version
+
+    def _create(self, candidate: Candidate, bundle: Path, page: Mapping[str, Any]) -> ModelVersion:
+        logged_model.forget(self._client, candidate.run_id)  # what an attempt that was killed has left
+        model_id = logged_model.log(self._client, candidate.run_id, self.model_name, bundle, page)
         try:
-            self._client.create_registered_model(self.model_name)
+            self._client.create_registered_model(self.model_name, description=_ABOUT)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = self._versions_of(candidate.run_id)
-        all_tags = {f"{_TAG}{name}": value for name, value in tags.items()}
-        version = (
-            found[0]
-            if found
-            else self._client.create_model_version(
-                self.model_name,
-                f"runs:/{candidate.run_id}/{_BUNDLE}",
-                candidate.run_id,
-                tags=all_tags | {f"{_TAG}fingerprint": candidate.fingerprint},
-            )
+        tags = {f"{_TAG}fingerprint": candidate.fingerprint}
+        return self._client.create_model_version(
+            self.model_name, f"models:/{model_id}", candidate.run_id, tags=tags, model_id=model_id
         )
-        self._client.set_registered_model_alias(self.model_name, CHALLENGER, str(version.version))
-        return self._version(version)
 
     def versions(self) -> list[Version]:
         """All versions, the newest first."""

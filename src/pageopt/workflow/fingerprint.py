@@ -5,6 +5,7 @@ import json
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -39,15 +40,19 @@ class Commit:
     dirty: bool | None
 
 
-def data_versions(root: Path) -> list[DataVersion]:
-    """The outputs of all stages, from dvc.lock. Raises ReleaseError where there is none."""
+def locked_stages(root: Path) -> dict[str, Any]:
+    """The stages as they last ran, by name, from dvc.lock. Raises ReleaseError where there is none."""
     try:
-        lock = YAML(typ="safe").load((root / "dvc.lock").read_text(encoding="utf-8"))
+        return YAML(typ="safe").load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     except FileNotFoundError:
         raise ReleaseError(f"{root / 'dvc.lock'} is missing: no stage has run yet. Run: make run") from None
+
+
+def data_versions(root: Path) -> list[DataVersion]:
+    """The outputs of all stages. Raises ReleaseError where none has run."""
     return [
         DataVersion(out["path"], stage, out["md5"], int(out.get("size", 0)), int(out.get("nfiles", 1)))
-        for stage, entry in lock["stages"].items()
+        for stage, entry in locked_stages(root).items()
         for out in entry.get("outs", ())
     ]
 

@@ -23,12 +23,12 @@ def workspace(tmp_path_factory) -> Workspace:
 
 
 def test_a_search_that_was_ended_goes_on_with_the_trials_that_are_missing(workspace):
-    first = Tracking(workspace, "page-optimizer", "abc123")
+    first = Tracking(workspace, "abc123")
     for number, losses in ((0, (0.9, 0.8)), (1, (0.95, 0.97))):
         first.finish(first.begin(number, {"width": 8 * (number + 1)}), record(*losses))
     killed = first.begin(2, {"width": 64})
 
-    again = Tracking(workspace, "page-optimizer", "abc123")
+    again = Tracking(workspace, "abc123")
     assert again.parent == first.parent
     trials = again.done()
     assert [(trial.number, trial.score, trial.best_epoch) for trial in trials] == [(0, 0.8, 2), (1, 0.95, 1)]
@@ -45,14 +45,14 @@ def test_a_search_that_was_ended_goes_on_with_the_trials_that_are_missing(worksp
 
 
 def test_another_search_has_runs_of_its_own_and_a_failed_trial_is_open(workspace):
-    other = Tracking(workspace, "page-optimizer", "other")
+    other = Tracking(workspace, "other")
     assert other.done() == []
     other.fail(other.begin(0, {"width": 8}))
-    assert Tracking(workspace, "page-optimizer", "other").done() == []
+    assert Tracking(workspace, "other").done() == []
 
 
 def test_every_epoch_can_be_looked_at(workspace):
-    tracking = Tracking(workspace, "page-optimizer", "epochs")
+    tracking = Tracking(workspace, "epochs")
     trial = tracking.finish(tracking.begin(0, {"width": 8}), record(0.9, 0.7, 0.8))
     history = MlflowClient(workspace.registry_uri).get_metric_history(trial.run_id, "relative_validation_loss_by_epoch")
     assert [(each.step, each.value) for each in history] == [(1, 0.9), (2, 0.7), (3, 0.8)]

@@ -1,8 +1,10 @@
 """From files to verdicts: each function loads what one gate needs and lets it judge."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,6 +189,11 @@ class Judge:
             len(self.engine.families),
             self.limits.drift,
         )
+
+    def example(self) -> dict[str, Any]:
+        """The first simulated page, as a request holds it."""
+        body = smoke.bodies(self.pages, self.engine, np.arange(1))[0]
+        return json.loads(body)["page"]
 
     def bento(self, url: str, version: str) -> list[Verdict]:
         """Smoke test and latency over HTTP of the Bento that serves this bundle at `url`."""

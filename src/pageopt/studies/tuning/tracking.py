@@ -1,23 +1,13 @@
 """Trials in MLflow: one parent run a search, a child run a trial, in the project's own store."""
 
-import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pageopt import telemetry
 from pageopt.models.common.training import TrainingRecord
-from pageopt.release.registry import Registry
+from pageopt.release import mlflow_store
+from pageopt.release.mlflow_store import Run
 from pageopt.studies.tuning.space import Value
 from pageopt.workspace import Workspace
-
-telemetry.switch_off()
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-
-from mlflow import MlflowClient  # noqa: E402  (reads the variables above when imported)
-from mlflow.entities import Run  # noqa: E402
-
-logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 EXPERIMENT = "tune"
 SCORE = "relative_validation_loss"
@@ -39,15 +29,9 @@ class Trial:
 class Tracking:
     """The runs of one search, named by its fingerprint. A search that was begun before is gone on with."""
 
-    def __init__(self, workspace: Workspace, model_name: str, fingerprint: str) -> None:
-        Registry(workspace, model_name)  # makes the database, safely against kills
-        self._client = MlflowClient(workspace.registry_uri, workspace.registry_uri)
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = (
-            found.experiment_id
-            if found
-            else self._client.create_experiment(EXPERIMENT, artifact_location=workspace.artifacts.as_uri())
-        )
+    def __init__(self, workspace: Workspace, fingerprint: str) -> None:
+        self._client = mlflow_store.connect(workspace)
+        self.experiment = mlflow_store.experiment(self._client, workspace, EXPERIMENT)
         runs = self._search(f"tags.`{_SEARCH}` = '{fingerprint}'")
         self.parent = (
             runs[0]
@@ -100,7 +84,7 @@ class Tracking:
         self._client.set_terminated(self.parent, _FINISHED)
 
     def _search(self, query: str) -> list[Run]:
-        return list(self._client.search_runs([self.experiment], query, order_by=["attributes.start_time ASC"]))
+        return mlflow_store.runs(self._client, query, "ASC")
 
 
 def _trial(run: Run) -> Trial:
