@@ -96,7 +96,10 @@ def _running(stage: str) -> Callable[[Path, str], bool]:
 
 
 def _registering(root: Path, output: str) -> bool:
-    return "drift: " in output and len(list((root / ".pageopt" / "artifacts").glob("*/artifacts/bundle"))) > 1
+    return (
+        "drift: " in output
+        and len(list((root / ".pageopt" / "artifacts" / "models").glob("*/artifacts/data/bundle"))) > 1
+    )
 
 
 def _building(root: Path, output: str) -> bool:
