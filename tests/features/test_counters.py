@@ -35,10 +35,13 @@ def state_of(events) -> UserState:
 
 
 def test_names() -> None:
-    assert LAYOUT.kinds == ("click", "cart", "purchase")
-    assert LAYOUT.total_names[:3] == ("user_click_1h", "user_click_24h", "user_cart_1h")
-    assert LAYOUT.hero_names == ("user_hero_click_1h", "user_hero_click_24h", "user_hero_cart_1h", "user_hero_cart_24h")
-    assert LAYOUT.family_names_of("fb")[-1] == "user_family_purchase_24h_fb"
+    totals, categories, families = (LAYOUT.columns(group) for group in LAYOUT.groups)
+    assert LAYOUT.groups[0].kinds == ("click", "cart", "purchase")
+    assert totals[:3] == ("user_click_1h", "user_click_24h", "user_cart_1h")
+    assert categories == ("user_hero_click_1h", "user_hero_click_24h", "user_hero_cart_1h", "user_hero_cart_24h")
+    assert families[:2] == ("user_family_click_1h_fa", "user_family_click_24h_fa")
+    assert families[-1] == "user_family_purchase_24h_fb"
+    assert LAYOUT.numeric_names == (*totals, *categories, *families)
     assert len(LAYOUT.numeric_names) == 6 + 4 + 2 * 4 == len(set(LAYOUT.numeric_names))
     assert LAYOUT.names[-2:] == ("user_top_category", "user_top_family")
     assert CounterLayout.from_json(LAYOUT.to_json()) == LAYOUT
@@ -51,11 +54,12 @@ def test_adding_is_commutative_and_equals_the_formula(events, random) -> None:
     shuffled = list(events)
     random.shuffle(shuffled)
     other = state_of(shuffled).decayed_to(end)
-    for name in ("totals", "families", "categories"):
-        np.testing.assert_allclose(getattr(other, name), getattr(ordered, name), rtol=1e-9, atol=0)
-    for (k, kind), (j, hours) in itertools.product(enumerate(LAYOUT.kinds), enumerate(LAYOUT.half_lives_hours)):
+    for group in LAYOUT.groups:
+        np.testing.assert_allclose(other.values[group.name], ordered.values[group.name], rtol=1e-9, atol=0)
+    kinds = LAYOUT.groups[0].kinds
+    for (k, kind), (j, hours) in itertools.product(enumerate(kinds), enumerate(LAYOUT.half_lives_hours)):
         expected = math.fsum(2 ** (-(end - ts) / (hours * HOUR)) for event, ts, *_ in events if event == kind)
-        assert ordered.totals[k, j] == pytest.approx(expected, rel=1e-9, abs=0)
+        assert ordered.values["totals"][0, k, j] == pytest.approx(expected, rel=1e-9, abs=0)
 
 
 def test_page_counters_by_hand() -> None:

@@ -12,23 +12,16 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pageopt.engine.requests import Limits, Page
+from pageopt.engine.requests import Limits
+from pageopt.features.store.base import UserStore
 from pageopt.policies.static import static_pages
+from pageopt.problems.item import Answer, Page, Shown
 from pageopt.search.decision import Decision
 
 _log = logging.getLogger(__name__)
-
-
-class Users(Protocol):
-    """Features of users by id."""
-
-    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
-        """Counters and declared columns of a user; those of a new user where the id is unknown."""
-        ...
 
 
 class Engine(Protocol):
@@ -43,34 +36,11 @@ class Engine(Protocol):
     families: tuple[str, ...]
     static_page: tuple[int, ...]
     features: dict[str, str]
-    users: Users
+    users: UserStore
 
     def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:
         """Decide one page."""
         ...
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """One slot of the answer. Probabilities are null where the static page stood in for the model."""
-
-    slot: int
-    module_id: str
-    family: str
-    p_click: float | None
-    p_intent: float | None
-    p_purchase: float | None
-    propensity: float
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The body of the answer of /rank_page; `page_score` is null where the static page stood in for the model."""
-
-    page_id: str
-    modules: list[Shown]
-    page_score: float | None
-    policy: str
-    model_version: str
-    degraded: bool
 
 
 STATIC = "static"

@@ -3,42 +3,17 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from pageopt.errors import RequestError
+from pageopt.problems.item import EXPECTED, MAX_TEXT, Page
 
 MAX_PAGE_BYTES = 256 * 1024
-MAX_TEXT = 512
 MAX_FEATURES = 200
-
-Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-Price = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class HeroItem(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The item that the page is about."""
-
-    item_id: Text
-    category: Text
-    title: Text | None = None
-    price: Price | None = None
-
-
-class Page(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One visit. Null and absent mean the same: a page id is made, the user is unknown, all modules, all slots."""
-
-    platform: Text
-    hero_item: HeroItem
-    page_id: Id | None = None
-    user_id: Text | None = None
-    candidates: list[Text] | None = None
-    slots: int | None = None
-    features: dict[str, Any] | None = None
 
 
 class RankPage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -56,29 +31,24 @@ class Limits:
     features: Mapping[str, str] = field(default_factory=dict)
 
 
-_EXPECTED = {
-    "": 'a JSON object such as {"page": {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}}',
-    "page": "an object with at least platform and hero_item",
-    "page.page_id": f"a string of 1 to {MAX_TEXT} characters",
-    "page.user_id": f"a string of at most {MAX_TEXT} characters",
-    "page.platform": f"a string of at most {MAX_TEXT} characters",
-    "page.hero_item": "an object with item_id and category, and title and price where known",
-    "page.hero_item.item_id": f"a string of at most {MAX_TEXT} characters",
-    "page.hero_item.category": f"a string of at most {MAX_TEXT} characters",
-    "page.hero_item.title": f"a string of at most {MAX_TEXT} characters",
-    "page.hero_item.price": "a finite number that is not negative",
-    "page.candidates": f"a list of module ids, each a string of at most {MAX_TEXT} characters",
-    "page.slots": "a whole number",
-    "page.features": "an object of declared features and their values",
-}
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}".lstrip(".")
+
+
+def _objects(of: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, tuple[msgspec.structs.FieldInfo, ...]]]:
+    """Path and members of the body and of each object in it."""
+    members = msgspec.structs.fields(of)
+    yield path, members
+    for member in members:
+        if isinstance(member.type, type) and issubclass(member.type, msgspec.Struct):
+            yield from _objects(member.type, _join(path, member.name))
+
+
+_OBJECTS = dict(_objects(RankPage))
+_KNOWN = {path: tuple(member.name for member in members) for path, members in _OBJECTS.items()}
 _REQUIRED = frozenset(
-    {"", "page", "page.platform", "page.hero_item", "page.hero_item.item_id", "page.hero_item.category"}
+    {"", *(_join(path, member.name) for path, members in _OBJECTS.items() for member in members if member.required)}
 )
-_KNOWN = {
-    "": RankPage.__struct_fields__,
-    "page": Page.__struct_fields__,
-    "page.hero_item": HeroItem.__struct_fields__,
-}
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<path>.*)`)?$", re.S)
 _MEMBER = re.compile(r"^Object (?P<how>contains unknown|missing required) field `(?P<name>.*)`$", re.S)
 _DECODER = msgspec.json.Decoder(RankPage)
@@ -94,7 +64,7 @@ def parse_page(body: bytes, limits: Limits) -> Page:
     try:
         page = _DECODER.decode(body).page
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        refuse(body, error, _EXPECTED, _REQUIRED, _KNOWN)
+        refuse(body, error, EXPECTED, _REQUIRED, _KNOWN)
     if page.slots is not None and not 1 <= page.slots <= limits.slots:
         raise RequestError(
             f"page.slots is {shorten(str(page.slots), 20)}, and the model fills slots 1 to {limits.slots}.",
@@ -120,38 +90,38 @@ def _check_features(features: dict[str, Any], limits: Limits) -> None:
             fix="Send only features that the model declares.",
         )
     for name, value in features.items():
-        place = f"page.features.{shorten(name)}"
         kind = limits.features.get(name)
         if kind is None:
+            place = f"page.features.{shorten(name)}"
             known = ", ".join(sorted(limits.features)) or "none"
             raise RequestError(
-                f"{place} is not a feature of the model.",
-                field=place,
-                fix=f"Leave it out. Known features: {known}.",
+                f"{place} is not a feature of the model.", field=place, fix=f"Leave it out. Known features: {known}."
             )
-        if value is None:
-            continue
-        if kind == "numeric":
-            # msgspec lets whole numbers through that no float can hold.
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1.7e308
-            if not fits:
-                raise RequestError(
-                    f"{place} must be a finite number, not {_kind_of(value)}.",
-                    field=place,
-                    fix="Send a finite number, or null where it is missing.",
-                )
-        elif isinstance(value, list | dict) or (kind == "text" and not isinstance(value, str)):
+        if value is not None:
+            _check_feature(f"page.features.{name}", kind, value)
+
+
+def _check_feature(place: str, kind: str, value: object) -> None:
+    if kind == "numeric":
+        # msgspec lets whole numbers through that no float can hold.
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1.7e308:
             raise RequestError(
-                f"{place} must be {'a string' if kind == 'text' else 'one plain value'}, not {_kind_of(value)}.",
+                f"{place} must be a finite number, not {_kind_of(value)}.",
                 field=place,
-                fix="Send a string, or null where it is missing.",
+                fix="Send a finite number, or null where it is missing.",
             )
-        elif isinstance(value, str) and len(value) > MAX_TEXT:
-            raise RequestError(
-                f"{place} has {len(value)} characters, more than {MAX_TEXT}.",
-                field=place,
-                fix=f"Send at most {MAX_TEXT} characters.",
-            )
+    elif isinstance(value, list | dict) or (kind == "text" and not isinstance(value, str)):
+        raise RequestError(
+            f"{place} must be {'a string' if kind == 'text' else 'one plain value'}, not {_kind_of(value)}.",
+            field=place,
+            fix="Send a string, or null where it is missing.",
+        )
+    elif isinstance(value, str) and len(value) > MAX_TEXT:
+        raise RequestError(
+            f"{place} has {len(value)} characters, more than {MAX_TEXT}.",
+            field=place,
+            fix=f"Send at most {MAX_TEXT} characters.",
+        )
 
 
 def _kind_of(value: object) -> str:
@@ -193,21 +163,30 @@ def refuse(
     match = _PLACE.match(str(error))
     what, path = (match["what"], match["path"] or "") if match else (str(error), "")
     if member := _MEMBER.match(what):
-        name = shorten(member["name"])
-        place = f"{path}.{name}".lstrip(".")
-        if member["how"] == "missing required":
-            hint = expected.get(place, "it")
-            raise RequestError(f"{place} is missing.", field=place, fix=f"Send {hint}.") from None
-        members = ", ".join(known.get(path, ()))
-        raise RequestError(f"{place} is unknown.", field=place, fix=f"Leave it out. Known here: {members}.") from None
+        raise _of_member(path, shorten(member["name"]), member["how"], expected, known) from None
+    raise _of_value(path, what, expected, required) from None
+
+
+def _of_member(
+    path: str, name: str, how: str, expected: Mapping[str, str], known: Mapping[str, tuple[str, ...]]
+) -> RequestError:
+    """For an object that lacks a member, or has one too many."""
+    place = _join(path, name)
+    if how == "missing required":
+        return RequestError(f"{place} is missing.", field=place, fix=f"Send {expected.get(place, 'it')}.")
+    members = ", ".join(known.get(path, ()))
+    return RequestError(f"{place} is unknown.", field=place, fix=f"Leave it out. Known here: {members}.")
+
+
+def _of_value(path: str, what: str, expected: Mapping[str, str], required: frozenset[str]) -> RequestError:
+    """For a member whose value is `what` it must not be."""
     where = re.sub(r"\[\d+\]$", "", path)
-    hint = expected.get(where, "another value")
     suffix = "." if where in required or where not in expected else ", or leave it out."
-    raise RequestError(f"{path or 'The body'}: {_readable(what)}.", field=path, fix=f"Send {hint}{suffix}") from None
-
-
-def _readable(what: str) -> str:
-    return what[0].lower() + what[1:].replace("`", "")
+    return RequestError(
+        f"{path or 'The body'}: {what[0].lower()}{what[1:].replace('`', '')}.",
+        field=path,
+        fix=f"Send {expected.get(where, 'another value')}{suffix}",
+    )
 
 
 @dataclass(frozen=True)

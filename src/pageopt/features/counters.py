@@ -6,7 +6,7 @@ computes features from. NumPy only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,33 @@ HOUR = 3_600_000_000  # microseconds
 # Counters below this are 0 everywhere: float32 would lose them, and both runtimes must lose them at the same place.
 FLOOR = 2.0**-100
 
-TOP_CATEGORY, TOP_FAMILY = "user_top_category", "user_top_family"
+
+@dataclass(frozen=True)
+class CounterGroup:
+    """Counters that are kept for the same thing, such as all that a user did within each category.
+
+    Attributes:
+        name: of the group.
+        by: the property of an event that they are kept for; empty where they count all that the user did.
+        kinds: kinds of event counted.
+        keys: sorted values of `by`; where that is empty, one empty key.
+        prefix: what their columns on a page begin with.
+        own: a page gets the counters of its own value of `by` only, not those of every value.
+        top: the column of a page that names the value clicked most, None where there is none.
+    """
+
+    name: str
+    by: str
+    kinds: tuple[str, ...]
+    keys: tuple[str, ...]
+    prefix: str
+    own: bool = False
+    top: str | None = None
+
+    @property
+    def spread(self) -> bool:
+        """Whether a page has columns for every value of `by`."""
+        return bool(self.by) and not self.own
 
 
 @dataclass(frozen=True)
@@ -37,9 +63,25 @@ class CounterLayout:
     categories: tuple[str, ...]
 
     @cached_property
-    def kinds(self) -> tuple[str, ...]:
-        """Every kind counted, which are also the kinds of the totals."""
-        return tuple(dict.fromkeys((*self.category_kinds, *self.family_kinds)))
+    def groups(self) -> tuple[CounterGroup, ...]:
+        """The groups, in the order of their columns. All that reads, writes or computes counters goes by this."""
+        every = tuple(dict.fromkeys((*self.category_kinds, *self.family_kinds)))
+        categories, families = (self.category_kinds, self.categories), (self.family_kinds, self.families)
+        return (
+            CounterGroup("totals", "", every, ("",), "user_"),
+            CounterGroup("categories", "category", *categories, "user_hero_", own=True, top="user_top_category"),
+            CounterGroup("families", "family", *families, "user_family_", top="user_top_family"),
+        )
+
+    @cached_property
+    def by(self) -> tuple[str, ...]:
+        """The properties of an event that counters are kept for."""
+        return tuple(group.by for group in self.groups if group.by)
+
+    @property
+    def half_lives(self) -> tuple[int, ...]:
+        """Indexes of the half-lives."""
+        return tuple(range(len(self.half_lives_hours)))
 
     @property
     def longest(self) -> int:
@@ -54,34 +96,24 @@ class CounterLayout:
         """What one counter is called within its group, such as click_24h."""
         return f"{kind}_{self.half_lives_hours[half_life]:g}h"
 
-    def _names(self, kinds: tuple[str, ...], prefix: str, suffix: str = "") -> list[str]:
-        hours = range(len(self.half_lives_hours))
-        return [f"{prefix}{self.name(kind, half_life)}{suffix}" for kind in kinds for half_life in hours]
+    def cells(self, group: CounterGroup) -> tuple[str, ...]:
+        """What the counters of one key are called, kind by kind and half-life by half-life within."""
+        return tuple(self.name(kind, half_life) for kind in group.kinds for half_life in self.half_lives)
 
-    @cached_property
-    def total_names(self) -> tuple[str, ...]:
-        """Columns of the totals, kind by kind and half-life by half-life within."""
-        return tuple(self._names(self.kinds, "user_"))
-
-    @cached_property
-    def hero_names(self) -> tuple[str, ...]:
-        """Columns of the counters of the page's hero category."""
-        return tuple(self._names(self.category_kinds, "user_hero_"))
-
-    def family_names_of(self, family: str) -> tuple[str, ...]:
-        """Columns of one family."""
-        return tuple(self._names(self.family_kinds, "user_family_", f"_{family}"))
+    def columns(self, group: CounterGroup) -> tuple[str, ...]:
+        """A group's columns on a page: key by key, and the counters of a key as in `cells`."""
+        ends = [f"_{key}" for key in group.keys] if group.spread else [""]
+        return tuple(f"{group.prefix}{name}{end}" for end in ends for name in self.cells(group))
 
     @cached_property
     def numeric_names(self) -> tuple[str, ...]:
-        """Every counter column: totals, hero category, then family by family."""
-        families = [name for family in self.families for name in self.family_names_of(family)]
-        return (*self.total_names, *self.hero_names, *families)
+        """Every counter column, group by group."""
+        return tuple(name for group in self.groups for name in self.columns(group))
 
-    @property
-    def categorical_names(self) -> tuple[str, str]:
+    @cached_property
+    def categorical_names(self) -> tuple[str, ...]:
         """The columns that hold a name."""
-        return TOP_CATEGORY, TOP_FAMILY
+        return tuple(group.top for group in self.groups if group.top is not None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,13 +122,7 @@ class CounterLayout:
 
     def to_json(self) -> dict[str, Any]:
         """The layout as schema.json and the snapshot hold it."""
-        return {
-            "half_lives_hours": list(self.half_lives_hours),
-            "family_kinds": list(self.family_kinds),
-            "category_kinds": list(self.category_kinds),
-            "families": list(self.families),
-            "categories": list(self.categories),
-        }
+        return {name: list(values) for name, values in asdict(self).items()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Sequence]) -> "CounterLayout":
@@ -109,31 +135,22 @@ class UserState:
 
     Attributes:
         reference_us: microseconds since 1970 UTC to which the values are decayed; None before the first event.
-        totals: float64 `[kinds, H]`.
-        families: float64 `[F, family kinds, H]`.
-        categories: float64 `[categories, category kinds, H]`.
+        values: by name of the group, float64 `[keys, kinds, H]`.
     """
 
     def __init__(
-        self,
-        layout: CounterLayout,
-        reference_us: int | None = None,
-        totals: np.ndarray | None = None,
-        families: np.ndarray | None = None,
-        categories: np.ndarray | None = None,
+        self, layout: CounterLayout, reference_us: int | None = None, values: dict[str, np.ndarray] | None = None
     ) -> None:
-        hours = len(layout.half_lives_hours)
         self.layout = layout
         self.reference_us = reference_us
-        self.totals = np.zeros((len(layout.kinds), hours)) if totals is None else totals
-        shape = (len(layout.families), len(layout.family_kinds), hours)
-        self.families = np.zeros(shape) if families is None else families
-        shape = (len(layout.categories), len(layout.category_kinds), hours)
-        self.categories = np.zeros(shape) if categories is None else categories
+        self.values = values or {
+            group.name: np.zeros((len(group.keys), len(group.kinds), len(layout.half_lives_hours)))
+            for group in layout.groups
+        }
 
     def _decay(self, microseconds: int) -> np.ndarray:
         """2^{−Δ/h} for every half-life, `[H]`."""
-        lives = np.array([self.layout.half_life_us(index) for index in range(len(self.layout.half_lives_hours))])
+        lives = np.array([self.layout.half_life_us(index) for index in self.layout.half_lives])
         return np.exp2(-microseconds / lives)
 
     def decayed_to(self, ts_us: int) -> "UserState":
@@ -143,51 +160,55 @@ class UserState:
         if ts_us < self.reference_us:
             raise ValueError(f"Counters stand at {self.reference_us} µs and cannot go back to {ts_us} µs.")
         factor = self._decay(ts_us - self.reference_us)
-        return UserState(self.layout, ts_us, self.totals * factor, self.families * factor, self.categories * factor)
+        return UserState(self.layout, ts_us, {name: values * factor for name, values in self.values.items()})
 
-    def add(self, kind: str, ts_us: int, *, family: str | None = None, category: str | None = None) -> None:
-        """Count one event. Events may come late and in any order: the state is the same but for rounding.
+    def add(self, kind: str, ts_us: int, **of: str | None) -> None:
+        """Count one event of this kind; `of` names its family, category and so on, by `CounterGroup.by`.
 
-        A kind, family or category that the layout does not have is not counted there.
+        Events may come late and in any order: the state is the same but for rounding. What the layout does not have is
+        not counted.
         """
         if self.reference_us is None:
             self.reference_us = ts_us
         if ts_us > self.reference_us:
-            later = self.decayed_to(ts_us)
-            self.totals, self.families, self.categories = later.totals, later.families, later.categories
+            self.values = self.decayed_to(ts_us).values
             self.reference_us = ts_us
         value = self._decay(self.reference_us - ts_us)
-        layout = self.layout
-        if kind in layout.kinds:
-            self.totals[layout.kinds.index(kind)] += value
-        if kind in layout.family_kinds and family in layout.families:
-            self.families[layout.families.index(family), layout.family_kinds.index(kind)] += value
-        if kind in layout.category_kinds and category in layout.categories:
-            self.categories[layout.categories.index(category), layout.category_kinds.index(kind)] += value
+        for group in self.layout.groups:
+            key = of.get(group.by, "")
+            if kind in group.kinds and key in group.keys:
+                self.values[group.name][group.keys.index(key), group.kinds.index(kind)] += value
 
 
-def page_counters(state: UserState | None, hero_category: str | None, layout: CounterLayout) -> dict[str, Any]:
-    """The counter columns of a page whose user has this state: floats by name, and the two top names (str or None).
+def page_counters(state: UserState | None, category: str | None, layout: CounterLayout) -> dict[str, Any]:
+    """The counter columns of a page whose user has this state: floats by name, and the top names (str or None).
 
     Values are taken as they stand at the state's reference time. An unknown user (None) has 0 everywhere and no tops.
-    The top category or family has the largest click counter of the longest half-life, the earlier name on ties.
+    The top key of a group has the largest click counter of the longest half-life, the earlier name on ties.
+    `category` is what the page is about.
     """
     if state is None:
         return dict.fromkeys(layout.numeric_names, 0.0) | dict.fromkeys(layout.categorical_names)
-    hero = np.zeros((len(layout.category_kinds), len(layout.half_lives_hours)))
-    if hero_category in layout.categories:
-        hero = state.categories[layout.categories.index(hero_category)]
-    values = np.concatenate([state.totals.ravel(), hero.ravel(), state.families.ravel()])
-    values[values < FLOOR] = 0.0
-    features: dict[str, Any] = dict(zip(layout.numeric_names, values.tolist(), strict=True))
-    features[TOP_CATEGORY] = _top(state.categories, layout.category_kinds, layout.categories, layout.longest)
-    features[TOP_FAMILY] = _top(state.families, layout.family_kinds, layout.families, layout.longest)
+    own = {"category": category}
+    shown = []
+    for group in layout.groups:
+        values = state.values[group.name]
+        if group.own:
+            key = own[group.by]
+            values = values[group.keys.index(key)] if key in group.keys else np.zeros(values.shape[1:])
+        shown.append(values.ravel())
+    numbers = np.concatenate(shown)
+    numbers[numbers < FLOOR] = 0.0
+    features: dict[str, Any] = dict(zip(layout.numeric_names, numbers.tolist(), strict=True))
+    for group in layout.groups:
+        if group.top:
+            features[group.top] = _top(state.values[group.name], group, layout.longest)
     return features
 
 
-def _top(values: np.ndarray, kinds: tuple[str, ...], names: tuple[str, ...], half_life: int) -> str | None:
-    if "click" not in kinds or not names:
+def _top(values: np.ndarray, group: CounterGroup, half_life: int) -> str | None:
+    if "click" not in group.kinds or not group.keys:
         return None
-    clicks = values[:, kinds.index("click"), half_life]
+    clicks = values[:, group.kinds.index("click"), half_life]
     best = int(np.argmax(clicks))  # the first of equals, and names are sorted
-    return names[best] if clicks[best] >= FLOOR else None
+    return group.keys[best] if clicks[best] >= FLOOR else None

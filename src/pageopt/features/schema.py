@@ -1,18 +1,13 @@
-"""The fields of pages and modules, from the contract, the declared features and the counters."""
+"""The fields of pages and modules, from the page problem, the contract, the declared features and the counters."""
 
 from pageopt.config import FeatureParams
 from pageopt.errors import ConfigError
 from pageopt.features.counters import CounterLayout
 from pageopt.features.fields import Field
+from pageopt.problems.base import Problem
 
 CTR_LOG_ODDS = "ctr_log_odds"
 
-_PAGE = (
-    Field("platform", "categorical", "page"),
-    Field("hero_category", "categorical", "item"),
-    Field("hero_title", "text", "item"),
-    Field("hero_price", "numeric", "item"),
-)
 _MODULE = (
     Field("module_id", "categorical", "module"),
     Field("family", "categorical", "module"),
@@ -22,14 +17,14 @@ _MODULE = (
     Field(CTR_LOG_ODDS, "numeric", "module"),
 )
 # Columns of prepared pages and modules that are no fields; a declared feature must not take their names.
-_PAGE_COLUMNS = ("page_id", "user_id", "ts", "policy", "hero_item_id", "weight", "candidates", "user", "page", "us")
+_PAGE_COLUMNS = ("weight", "candidates", "user", "page", "us")
 LABELS = ("click", "intent", "purchase", "attributed")
 _SLOT_COLUMNS = ("module", "propensity", *LABELS)
 _MODULE_COLUMNS = ("ctr", "views", "clicks", "module", "family_code")
 
 
-def page_fields(features: FeatureParams, layout: CounterLayout) -> tuple[Field, ...]:
-    """Every field of a page. Raises ConfigError for a declared feature whose name is taken."""
+def page_fields(problem: Problem, features: FeatureParams, layout: CounterLayout) -> tuple[Field, ...]:
+    """Every field of a page of `problem`. Raises ConfigError for a declared feature whose name is taken."""
     declared = [
         *(Field(column.name, column.kind, "page") for column in features.pages),
         *(Field(column.name, column.kind, "item") for column in features.items),
@@ -39,8 +34,8 @@ def page_fields(features: FeatureParams, layout: CounterLayout) -> tuple[Field, 
         *(Field(name, "numeric", "counter") for name in layout.numeric_names),
         *(Field(name, "categorical", "counter") for name in layout.categorical_names),
     ]
-    fields = (*_PAGE, *declared, *counters)
-    _must_differ(fields, (*_PAGE_COLUMNS, *_SLOT_COLUMNS))
+    fields = (*problem.fields, *declared, *counters)
+    _must_differ(fields, (*problem.identity, *_PAGE_COLUMNS, *_SLOT_COLUMNS))
     return fields
 
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pageopt.engine.requests import Id, Price, Text, refuse, shorten
+from pageopt.engine.requests import refuse, shorten
 from pageopt.errors import RequestError, StoreError
+from pageopt.problems.item import Id, Price, Text
 
 MAX_EVENTS = 1000
 MAX_EVENTS_BYTES = 1024 * 1024

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pageopt.engine.decide import Answer
-from pageopt.engine.requests import Page
+from pageopt.problems.item import Answer, Page
 from pageopt.serving import metrics
 
 CAPACITY = 10_000

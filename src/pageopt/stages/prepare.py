@@ -5,9 +5,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pageopt import config
 from pageopt.config import FeatureParams, PrepareParams
-from pageopt.features.batch.preparation import Preparation
+from pageopt.features.batch.preparation import STEPS, prepare
 from pageopt.features.batch.split import SPLITS
 from pageopt.features.prepared import PrepareReport
+from pageopt.problems.item import ITEM
 from pageopt.stages.metrics import write_metrics
 from pageopt.tables.database import database
 from pageopt.workspace import Workspace
@@ -20,13 +21,13 @@ def run(workspace: Workspace) -> None:
     scratch = workspace.state / "scratch" / "prepare"
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with database(scratch, params.memory_limit, params.threads) as connection, Progress(*columns) as bar:
-        task = bar.add_task("prepare", total=len(Preparation.STEPS))
+        task = bar.add_task("prepare", total=len(STEPS))
 
         def show(step: str) -> None:
-            bar.update(task, completed=Preparation.STEPS.index(step), description=step)
+            bar.update(task, completed=STEPS.index(step), description=step)
 
-        report = Preparation(connection, workspace.checked, workspace.prepared, params, features, show).run()
-        bar.update(task, completed=len(Preparation.STEPS), description="prepared")
+        report = prepare(connection, ITEM, workspace.checked, workspace.prepared, params, features, show)
+        bar.update(task, completed=len(STEPS), description="prepared")
     report.write(workspace.reports / "prepare.json")
     write_metrics(workspace, "prepare", {"clicks": sum(report.clicks.values())})
     _summary(report)

@@ -7,11 +7,17 @@ from pageopt.features.counters import CounterLayout, UserState, page_counters
 T0 = 1_700_000_000_000_000
 HOUR = 3_600_000_000
 LAYOUT = CounterLayout((1, 24), ("click",), ("click", "cart"), ("fa", "fb"), ("ca", "cb"))
+
+
+def happened(us: int, kind: str, family: str | None, category: str | None) -> UserEvent:
+    return UserEvent(us, kind, {"family": family, "category": category})
+
+
 EVENTS = [
-    UserEvent(T0 - 5 * HOUR, "click", "fa", "ca"),
-    UserEvent(T0 - HOUR, "cart", None, "ca"),
-    UserEvent(T0, "click", "fb", "cb"),  # the page's own time
-    UserEvent(T0 + 60_000_000, "click", "fb", "cb"),  # a click on the page itself
+    happened(T0 - 5 * HOUR, "click", "fa", "ca"),
+    happened(T0 - HOUR, "cart", None, "ca"),
+    happened(T0, "click", "fb", "cb"),  # the page's own time
+    happened(T0 + 60_000_000, "click", "fb", "cb"),  # a click on the page itself
 ]
 
 
@@ -19,7 +25,7 @@ def page(knows, **changes) -> PageMoment:
     """A page whose features were made from the events that `knows` lets through."""
     state = UserState(LAYOUT)
     for event in filter(knows, EVENTS):
-        state.add(event.kind, event.us, family=event.family, category=event.category)
+        state.add(event.kind, event.us, **event.of)
     until = max(T0, state.reference_us or T0)
     return PageMoment("p", "u", T0, "cb", page_counters(state.decayed_to(until), "cb", LAYOUT) | changes)
 
@@ -49,10 +55,10 @@ def test_leaks_and_losses_are_caught(knows) -> None:
 def test_a_wrong_top_is_caught_and_a_tie_is_not() -> None:
     with pytest.raises(ContractError, match="user_top_family"):
         assert_point_in_time([page(lambda e: e.us < T0, user_top_family="fb")], {"u": EVENTS}, LAYOUT)
-    tied = [UserEvent(T0 - 1, "click", "fa", "ca"), UserEvent(T0 - 1, "click", "fb", "cb")]
+    tied = [happened(T0 - 1, "click", "fa", "ca"), happened(T0 - 1, "click", "fb", "cb")]
     state = UserState(LAYOUT)
     for event in tied:
-        state.add(event.kind, event.us, family=event.family, category=event.category)
+        state.add(event.kind, event.us, **event.of)
     features = page_counters(state.decayed_to(T0), None, LAYOUT)
     for top in ("fa", "fb"):
         assert_point_in_time([PageMoment("p", "u", T0, None, features | {"user_top_family": top})], {"u": tied}, LAYOUT)

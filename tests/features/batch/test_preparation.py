@@ -8,13 +8,14 @@ import pytest
 from pageopt import config
 from pageopt.config import PrepareParams
 from pageopt.errors import ConfigError, ContractError
-from pageopt.features.batch.preparation import Preparation
+from pageopt.features.batch import preparation
 from pageopt.features.counters import HOUR
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.problems.item import ITEM
 from pageopt.tables.database import database
 
 PARAMS = PrepareParams.model_validate(
@@ -41,7 +42,7 @@ SPLITS = ("train", "valid", "test")
 def prepare(logs, folder, params=PARAMS, features=None):
     checked = logs.write(folder / "checked")
     with database(folder / "scratch", params.memory_limit, params.threads) as connection:
-        return Preparation(connection, checked, folder / "prepared", params, features or logs.features).run()
+        return preparation.prepare(connection, ITEM, checked, folder / "prepared", params, features or logs.features)
 
 
 def files(folder):
@@ -278,10 +279,10 @@ def test_a_leaky_feature_stops_the_stage(random_logs, tmp_path, monkeypatch) -> 
 
 
 def test_chunks_do_not_show(prepared, random_logs, tmp_path, monkeypatch) -> None:
-    from pageopt.features.batch import page_writer, preparation
+    from pageopt.features.batch import logs, page_writer
 
     _, folder, _ = prepared
-    monkeypatch.setattr(preparation, "CHUNK_ROWS", 600)
+    monkeypatch.setattr(logs, "CHUNK_ROWS", 600)
     monkeypatch.setattr(page_writer, "ROW_GROUP", 20)
     prepare(random_logs(), tmp_path)
     for split in SPLITS:
@@ -333,7 +334,7 @@ def test_missing_tables_say_which_stage_to_run(random_logs, tmp_path) -> None:
         database(tmp_path / "scratch", "512MB", 1) as connection,
         pytest.raises(ContractError, match="Run stage check"),
     ):
-        Preparation(connection, checked, tmp_path / "prepared", PARAMS, logs.features).run()
+        preparation.prepare(connection, ITEM, checked, tmp_path / "prepared", PARAMS, logs.features)
 
 
 def test_a_declared_name_that_is_taken(random_logs, tmp_path) -> None:
@@ -345,7 +346,7 @@ def test_a_declared_name_that_is_taken(random_logs, tmp_path) -> None:
 
 def test_scratch_of_a_killed_run_is_no_obstacle(tmp_path) -> None:
     (tmp_path / "scratch").mkdir()
-    (tmp_path / "scratch" / "prepare.duckdb").write_bytes(b"half a database")
+    (tmp_path / "scratch" / "tables.duckdb").write_bytes(b"half a database")
     with database(tmp_path / "scratch", "512MB", 1) as connection:
         connection.create_table("t", ibis.memtable({"a": [1]}))
     assert not (tmp_path / "scratch").exists()

@@ -5,15 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pageopt.features.batch.user_features import (
-    STRETCH,
-    category_clicks,
-    families_wide,
-    family_counters,
-    hero_counters,
-    top_of,
-    total_counters,
-)
+from pageopt.features.batch.user_features import STRETCH, counters_by_key, dense_counters, on_pages, top_of
 from pageopt.features.counters import HOUR, CounterLayout, UserState, page_counters
 
 LAYOUT = CounterLayout(
@@ -61,41 +53,26 @@ def computed():
     points = connection.create_table("points", schema=ibis.Schema.from_pyarrow(PAGE_SCHEMA)).rename(point="page")
     events = connection.create_table("events", schema=ibis.Schema.from_pyarrow(EVENT_SCHEMA))
     points, events = points.filter(points.user.notnull()), events.filter(events.user.notnull())
-    families = family_counters(points, events, LAYOUT)
-    queries = [
-        ibis.to_sql(expression)
-        for expression in (
-            total_counters(points, events, LAYOUT),
-            hero_counters(points, events, LAYOUT),
-            families,
-            top_of(category_clicks(points, events, LAYOUT), "category", LAYOUT),
-            top_of(families, "family", LAYOUT),
-        )
-    ]
+    dense = {g.name: dense_counters(points, events, g, LAYOUT) for g in LAYOUT.groups if not g.spread}
+    sparse = {g.name: counters_by_key(points, events, g, LAYOUT) for g in LAYOUT.groups if g.top}
+    tops = {g.top: top_of(sparse[g.name], g, LAYOUT) for g in LAYOUT.groups if g.top}
+    queries = {name: ibis.to_sql(expression) for name, expression in (sparse | dense | tops).items()}
 
     def compute(page_rows, event_rows):
         for name, rows, schema in (("points", page_rows, PAGE_SCHEMA), ("events", event_rows, EVENT_SCHEMA)):
             connection.truncate_table(name)
             connection.insert(name, ibis.memtable(pa.Table.from_pylist(rows, schema)))
-        totals, hero, sparse, top_category, top_family = (
-            connection.raw_sql(query).to_arrow_table() for query in queries
-        )
+        tables = {name: connection.raw_sql(query).to_arrow_table() for name, query in queries.items()}
         features = {page["page"]: page_counters(None, None, LAYOUT) for page in page_rows}
-        for table in (totals, hero):
-            for row in table.to_pylist():
-                features[row.pop("point")].update(row)
-        names = [LAYOUT.name(kind, index) for kind in LAYOUT.family_kinds for index in range(2)]
-        values = np.array([sparse[name].to_numpy() for name in names]).T
-        count = len(page_rows)
-        wide = families_wide(sparse["point"].to_numpy(), sparse["family"].to_numpy(), values, count, 2)
-        for page, row in enumerate(wide.tolist()):
-            features[page].update(zip(LAYOUT.numeric_names[-wide.shape[1] :], row, strict=True))
-        for table, column, labels in (
-            (top_category, "user_top_category", LAYOUT.categories),
-            (top_family, "user_top_family", LAYOUT.families),
-        ):
-            for row in table.to_pylist():
-                features[row["point"]][column] = labels[row["top"]]
+        for group in LAYOUT.groups:
+            rows = tables[group.name]
+            columns = on_pages(rows, rows["point"].to_numpy(), group, LAYOUT, len(page_rows))
+            assert tuple(columns) == LAYOUT.columns(group)
+            for name, values in columns.items():
+                for page, value in enumerate(values.tolist()):
+                    features[page][name] = value
+            for row in tables[group.top].to_pylist() if group.top else ():
+                features[row["point"]][group.top] = group.keys[row["top"]]
         return features
 
     yield compute

@@ -49,35 +49,39 @@ class Exposure:
 
 def slot_bias_of(exposure: Exposure, params: SlotBiasParams, slots: int) -> tuple[SlotBias, str | None]:
     """Examination by slot from random traffic; with a note, from Thompson's, or 1 everywhere, where there is none."""
-    used = next((policy for policy in EXPLORATION if (exposure.policy == policy).any()), None)
-    note = None
-    if used is None:
-        note = "slot bias: no random or thompson traffic in train, so every slot has examination 1"
-    elif used != "random":
-        note = f"slot bias: no random traffic in train, so it is measured on {used} traffic"
-    rows = exposure.under([] if used is None else [used])
+    rows, note = _least_chosen(exposure)
     platforms = sorted(set(rows.platform)) if params.by_platform else []
-    groups = {name: rows.platform == name for name in platforms} or {"": np.ones(len(rows.slot), dtype=bool)}
+    views, clicks, purchases = (
+        _by_slot(rows, counts, platforms, slots) for counts in (rows.views, rows.clicks, rows.purchases)
+    )
 
-    def by_group(counts: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            name: np.bincount(rows.slot[mine], weights=counts[mine], minlength=slots) for name, mine in groups.items()
-        }
-
-    views = by_group(rows.views)
-
-    def curves(counts: np.ndarray) -> dict[str, list[float]]:
-        by_name = examination_curves(views, by_group(counts), params.smoothing_views, slots)
+    def curves(counts: dict[str, np.ndarray]) -> dict[str, list[float]]:
+        by_name = examination_curves(views, counts, params.smoothing_views, slots)
         return {name: curve for name, curve in by_name.items() if name}
 
     seen = {"all": sum(views.values(), np.zeros(slots)), **{name: views[name] for name in platforms}}
     return SlotBias(
         slots,
         platforms,
-        click=curves(rows.clicks),
-        purchase=curves(rows.purchases),
+        click=curves(clicks),
+        purchase=curves(purchases),
         views={name: counts.astype(int).tolist() for name, counts in seen.items()},
     ), note
+
+
+def _least_chosen(exposure: Exposure) -> tuple[Exposure, str | None]:
+    """The traffic in which a slot says least about the module in it, and a note where that is not random."""
+    used = next((policy for policy in EXPLORATION if (exposure.policy == policy).any()), None)
+    if used is None:
+        return exposure.under([]), "slot bias: no random or thompson traffic in train, so every slot has examination 1"
+    note = None if used == "random" else f"slot bias: no random traffic in train, so it is measured on {used} traffic"
+    return exposure.under([used]), note
+
+
+def _by_slot(rows: Exposure, counts: np.ndarray, platforms: list[str], slots: int) -> dict[str, np.ndarray]:
+    """`counts` `[rows]` added up by slot, `[slots]`, for each platform; without platforms of all, under no name."""
+    groups = {name: rows.platform == name for name in platforms} or {"": np.ones(len(rows.slot), dtype=bool)}
+    return {name: np.bincount(rows.slot[mine], weights=counts[mine], minlength=slots) for name, mine in groups.items()}
 
 
 def module_counts(exposure: Exposure, modules: int) -> tuple[np.ndarray, np.ndarray, str | None]:

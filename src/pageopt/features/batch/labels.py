@@ -8,6 +8,9 @@ purchase often lands on another page than the click that led to it (TRNN paper, 
 import ibis
 import ibis.expr.types as ir
 
+from pageopt.config import PrepareParams
+from pageopt.features.sessions import attribute
+
 HOUR = 3_600_000_000  # microseconds
 INTENT_KINDS = ("watch", "cart")
 
@@ -81,3 +84,10 @@ def label(resolved: ir.Table, weights: ir.Table) -> ir.Table:
         purchase=any_of("purchase"),
         attributed=events.weight.max().fill_null(0.0).cast("float32"),
     )
+
+
+def labels_of(events: ir.Table, params: PrepareParams) -> ir.Table:
+    """`label` for all the events of `Logs.events`, with the sessions and attribution that section prepare asks for."""
+    visitors = events.select("event_id", "kind", ts="us", user_id="visitor")
+    weights = attribute(visitors, params.session_gap_minutes, params.attribution.decay, params.attribution.scale)
+    return label(events.filter(events.page.notnull()).select("page", "slot", "kind", "event_id"), weights)

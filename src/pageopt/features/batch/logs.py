@@ -1,6 +1,7 @@
 """Checked logs as tables of integers in the database: strings are joined once, everything after works on numbers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import ibis
@@ -10,8 +11,12 @@ import pyarrow as pa
 from pageopt.config import FeatureParams
 from pageopt.errors import ContractError
 from pageopt.features.batch.labels import resolve
+from pageopt.features.counters import CounterLayout
+from pageopt.problems.base import Problem, Subject
 from pageopt.tables.database import Database, store
 from pageopt.tables.time import microseconds
+
+CHUNK_ROWS = 400_000  # pages and events whose counters are computed at a time
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Logs:
         modules: the contract's columns and declared ones, and module (place by module_id), family_code.
         items: the contract's columns and declared ones, and category_code.
         users: user (place by user_id), user_id, and declared columns, of every user that any table names.
-        pages: page, page_id, user (null for nobody), us (microseconds), platform, policy, category_code of the hero.
+        pages: page, page_id, user (null for nobody), us (microseconds), platform, policy, category (code).
         shown: page, slot, module, propensity of every impression.
         events: seq (in the order of (ts, event_id)), event_id, us, visitor, user, kind, category (code), and page,
             slot, module of the impression it belongs to (null where there is none), family (code, null where unknown).
@@ -42,8 +47,26 @@ class Logs:
     events: ir.Table
     checked: dict[str, ir.Table]
 
+    @cached_property
+    def module_ids(self) -> list[str]:
+        """By place."""
+        return self.modules.order_by("module").select("module_id").to_pyarrow()["module_id"].to_pylist()
 
-def read_logs(connection: Database, checked: Path, features: FeatureParams, purchase_window_hours: float) -> Logs:
+    def of_users(self, layout: CounterLayout) -> ir.Table:
+        """Events of known users: user, us, seq, kind and the codes of what they are counted by."""
+        return self.events.filter(self.events.user.notnull()).select("user", "us", "seq", "kind", *layout.by)
+
+    def chunks(self, *tables: ir.Table) -> list[tuple[int, int]]:
+        """Ranges of users, first and last, that share out the rows of the tables."""
+        rows = sum(int(table.count().execute()) for table in tables)
+        users = max(1, int(self.users.count().execute()))
+        size = -(-users // max(1, -(-rows // CHUNK_ROWS)))
+        return [(low, min(users, low + size) - 1) for low in range(0, users, size)]
+
+
+def read_logs(
+    connection: Database, problem: Problem, checked: Path, features: FeatureParams, purchase_window_hours: float
+) -> Logs:
     """Read the tables of stage check. Raises ContractError where one is missing or empty."""
     source = {
         name: _parquet(connection, checked, name) for name in ("modules", "items", "pages", "impressions", "events")
@@ -55,7 +78,7 @@ def read_logs(connection: Database, checked: Path, features: FeatureParams, purc
     items = source["items"].left_join(_codes(connection, "category", categories), "category").drop("category_right")
     items = store(connection, "items", items.rename(category_code="code"))
     users = _users(connection, source, features)
-    pages = _pages(connection, source["pages"], items, users)
+    pages = _pages(connection, problem.subject, source["pages"], items, users)
     by_page = pages.select("page", "page_id")
     by_module = modules.select("module", "module_id", "family_code")
     shown = source["impressions"].join(by_page, "page_id").join(by_module, "module_id")
@@ -101,12 +124,12 @@ def _users(connection: Database, source: dict[str, ir.Table], features: FeatureP
     return store(connection, "users", users.order_by("user"))
 
 
-def _pages(connection: Database, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
+def _pages(connection: Database, subject: Subject, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
     pages = pages.mutate(us=microseconds(pages.ts))
     pages = pages.mutate(page=ibis.row_number().over(order_by=["us", "page_id"]))
-    heroes = items.select("category_code", hero_item_id="item_id")
-    pages = pages.left_join(heroes, "hero_item_id").left_join(users.select("user", "user_id"), "user_id")
-    columns = ("page", "page_id", "user", "us", "platform", "policy", "category_code")
+    subjects = items.select(**{subject.named: subject.key, "category": "category_code"})
+    pages = pages.left_join(subjects, subject.named).left_join(users.select("user", "user_id"), "user_id")
+    columns = ("page", "page_id", "user", "us", "platform", "policy", "category")
     return store(connection, "pages", pages.select(*columns).order_by("page"))
 
 

@@ -1,7 +1,14 @@
 """The modules with how often they were shown and clicked."""
 
+from typing import Any
+
+import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
+
+from pageopt.config import FeatureParams
+from pageopt.contract import MODULES
+from pageopt.features.schema import CTR_LOG_ODDS
 
 
 def smoothed_ctr(views: np.ndarray, clicks: np.ndarray, prior_views: float) -> np.ndarray:
@@ -17,10 +24,25 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
     return np.log(probability) - np.log1p(-probability)
 
 
-def module_table(modules: pa.Table, views: np.ndarray, clicks: np.ndarray, prior_views: float) -> pa.Table:
-    """`modules` (sorted by module_id) with ctr, views and clicks, each `[M]`."""
+def encoder_columns(modules: pa.Table) -> dict[str, Any]:
+    """The columns of `module_table` as the encoder is fitted on them."""
+    columns: dict[str, Any] = {
+        name: modules[name].to_numpy() if pa.types.is_floating(modules[name].type) else modules[name].to_pylist()
+        for name in modules.column_names
+    }
+    return columns | {CTR_LOG_ODDS: log_odds(columns["ctr"])}
+
+
+def module_table(
+    modules: ir.Table, features: FeatureParams, views: np.ndarray, clicks: np.ndarray, prior_views: float
+) -> pa.Table:
+    """The contract's and the declared columns of `Logs.modules`, with ctr, views and clicks, each `[M]`."""
+    own = (*MODULES.names, *(column.name for column in features.modules))
     return (
-        modules.append_column("ctr", pa.array(smoothed_ctr(views, clicks, prior_views), pa.float64()))
+        modules.order_by("module")
+        .select(*own)
+        .to_pyarrow()
+        .append_column("ctr", pa.array(smoothed_ctr(views, clicks, prior_views), pa.float64()))
         .append_column("views", pa.array(views, pa.int64()))
         .append_column("clicks", pa.array(clicks, pa.int64()))
     )

@@ -1,6 +1,6 @@
 """Prepared pages to Parquet, a row group at a time: sparse rows of the database become columns a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pageopt.features.batch.user_features import families_wide
-from pageopt.features.counters import TOP_CATEGORY, TOP_FAMILY, CounterLayout
+from pageopt.features.batch.user_features import on_pages
+from pageopt.features.counters import CounterLayout
 from pageopt.features.schema import LABELS
 
 ROW_GROUP = 65_536
@@ -26,23 +26,19 @@ class PageTables:
         kept: one row a page: identity, context and declared columns, weight, split.
         shown: slot, module, propensity.
         labels: slot, click, intent, purchase, attributed.
-        dense: counter columns one row a page: totals, and those of the hero's category.
-        families: sparse counters by family.
-        tops: top category and top family, as codes.
+        counters: of each group by its name, from `user_features`; and the top key's code by the name of its column.
         candidates: lists of module_id, for the pages that keep them.
     """
 
     kept: ir.Table
     shown: ir.Table
     labels: ir.Table
-    dense: tuple[ir.Table, ...]
-    families: ir.Table
-    tops: dict[str, ir.Table]
+    counters: Mapping[str, ir.Table]
     candidates: ir.Table
 
 
 class PageWriter:
-    """Writes splits from `PageTables`, in page order, with row groups of fixed size."""
+    """Writes splits from `PageTables`, in page order, with row groups of fixed size; `columns` are taken as is."""
 
     def __init__(
         self,
@@ -50,15 +46,13 @@ class PageWriter:
         layout: CounterLayout,
         module_ids: list[str],
         slots: int,
-        identity: tuple[str, ...],
-        context: tuple[str, ...],
+        columns: tuple[str, ...],
     ) -> None:
         self._tables = tables
         self._layout = layout
         self._modules = pa.array(module_ids, pa.string())
         self._slots = slots
-        self._identity = identity
-        self._context = context
+        self._columns = columns
 
     def write(self, split: str, folder: Path) -> Iterator[pa.Table]:
         """Write one split into `folder` and yield each row group when it is written."""
@@ -88,8 +82,7 @@ class PageWriter:
 
     def _group(self, pages: np.ndarray, split: str) -> pa.Table:
         kept = self._between(self._tables.kept, pages).sort_by("page")
-        columns: dict[str, pa.Array | pa.ChunkedArray] = {name: kept[name] for name in self._identity}
-        columns |= {name: kept[name] for name in self._context}
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {name: kept[name] for name in self._columns}
         columns |= self._counters(pages)
         columns |= self._slotted(pages)
         if split != "train":
@@ -98,31 +91,19 @@ class PageWriter:
         return pa.table(columns)
 
     def _counters(self, pages: np.ndarray) -> dict[str, pa.Array]:
-        layout = self._layout
-        numbers = {name: np.zeros(len(pages), dtype=np.float32) for name in layout.numeric_names}
-        for table in self._tables.dense:
-            rows = self._between(table, pages)
+        columns: dict[str, pa.Array] = {}
+        for group in self._layout.groups:
+            rows = self._between(self._tables.counters[group.name], pages)
             place = np.searchsorted(pages, rows["point"].to_numpy())
-            for name in table.columns:
-                if name != "point":
-                    numbers[name][place] = rows[name].to_numpy()
-        rows = self._between(self._tables.families, pages)
-        names = [layout.name(kind, i) for kind in layout.family_kinds for i in range(len(layout.half_lives_hours))]
-        values = np.empty((len(rows), len(names)))
-        for column, name in enumerate(names):
-            values[:, column] = rows[name].to_numpy()
-        place = np.searchsorted(pages, rows["point"].to_numpy())
-        wide = families_wide(place, rows["family"].to_numpy(), values, len(pages), len(layout.families))
-        start = len(layout.numeric_names) - wide.shape[1]
-        for column, name in enumerate(layout.numeric_names[start:]):
-            numbers[name] = np.ascontiguousarray(wide[:, column])
-        columns = {name: pa.array(values) for name, values in numbers.items()}
-        for name, labels in ((TOP_CATEGORY, layout.categories), (TOP_FAMILY, layout.families)):
-            rows = self._between(self._tables.tops[name], pages)
-            text = np.full(len(pages), None, dtype=object)
-            places = np.searchsorted(pages, rows["point"].to_numpy())
-            text[places] = np.array(labels, dtype=object)[rows["top"].to_numpy()]
-            columns[name] = pa.array(text, pa.string())
+            numbers = on_pages(rows, place, group, self._layout, len(pages))
+            columns |= {name: pa.array(values) for name, values in numbers.items()}
+        for group in self._layout.groups:
+            if group.top:
+                rows = self._between(self._tables.counters[group.top], pages)
+                text = np.full(len(pages), None, dtype=object)
+                place = np.searchsorted(pages, rows["point"].to_numpy())
+                text[place] = np.array(group.keys, dtype=object)[rows["top"].to_numpy()]
+                columns[group.top] = pa.array(text, pa.string())
         return columns
 
     def _slotted(self, pages: np.ndarray) -> dict[str, pa.Array]:

@@ -4,19 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pageopt.errors import ContractError
-from pageopt.features.counters import FLOOR, TOP_CATEGORY, CounterLayout, UserState, page_counters
+import ibis.expr.types as ir
+import pyarrow as pa
 
+from pageopt.errors import ContractError
+from pageopt.features.batch.logs import Logs
+from pageopt.features.counters import FLOOR, CounterLayout, UserState, page_counters
+
+SAMPLE = 200  # pages whose features are recomputed by brute force
 _NOTHING = 10 * FLOOR  # a counter at the floor may fall on either side of it
 
 
 class UserEvent(NamedTuple):
-    """One event of a user: when (microseconds), what, and the names it counts for (None where it has none)."""
+    """One event of a user: when (microseconds), what, and the keys it counts for, by `CounterGroup.by`."""
 
     us: int
     kind: str
-    family: str | None
-    category: str | None
+    of: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class PageMoment:
     page_id: str
     user_id: str | None
     us: int
-    hero_category: str | None
+    category: str | None
     features: Mapping[str, Any]
 
 
@@ -54,32 +58,59 @@ def assert_point_in_time(
             state = UserState(layout)
             for event in events.get(page.user_id, ()):
                 if event.us < page.us:
-                    state.add(event.kind, event.us, family=event.family, category=event.category)
+                    state.add(event.kind, event.us, **event.of)
             state = state.decayed_to(page.us)
-        for name, expected in page_counters(state, page.hero_category, layout).items():
-            found = page.features[name]
+        for name, expected in page_counters(state, page.category, layout).items():
+            given = page.features[name]
             if isinstance(expected, float):
-                same = found is not None and abs(found - expected) <= tolerance * expected + _NOTHING
+                same = given is not None and abs(given - expected) <= tolerance * expected + _NOTHING
             else:
-                same = found == expected or _ties(state, name, found, expected, layout, tolerance)
+                same = given == expected or _ties(state, name, given, expected, layout, tolerance)
             if not same:
                 raise ContractError(
-                    f"Feature {name} of page {page.page_id} is {found!r}, but events before it give {expected!r}. It "
+                    f"Feature {name} of page {page.page_id} is {given!r}, but events before it give {expected!r}. It "
                     "uses events at or after the page's own time, or misses earlier ones: a fault in "
                     "pageopt.features.batch.user_features, not in your logs. Do not train on this data."
                 )
 
 
 def _ties(
-    state: UserState | None, name: str, found: str | None, expected: str | None, layout: CounterLayout, tolerance: float
+    state: UserState | None, name: str, given: str | None, expected: str | None, layout: CounterLayout, tolerance: float
 ) -> bool:
     """Whether two names for the top differ by rounding only."""
-    if state is None or found is None or expected is None:
+    if state is None or given is None or expected is None:
         return False
-    values, kinds, names = (
-        (state.categories, layout.category_kinds, layout.categories)
-        if name == TOP_CATEGORY
-        else (state.families, layout.family_kinds, layout.families)
-    )
-    clicks = values[:, kinds.index("click"), layout.longest]
-    return found in names and bool(clicks[names.index(found)] >= clicks[names.index(expected)] * (1 - tolerance))
+    group = next(group for group in layout.groups if group.top == name)
+    clicks = state.values[group.name][:, group.kinds.index("click"), layout.longest]
+    place = {key: index for index, key in enumerate(group.keys)}
+    return given in place and bool(clicks[place[given]] >= clicks[place[expected]] * (1 - tolerance))
+
+
+def sample(kept: ir.Table) -> set[str]:
+    """page_id of some pages of known users, the same every time."""
+    known = kept.filter(kept.user_id.notnull())
+    drawn = known.mutate(order=(known.page_id + "/sample").hexdigest("md5")).order_by("order").limit(SAMPLE)
+    return set(drawn.select("page_id").to_pyarrow()["page_id"].to_pylist())
+
+
+def moments(pages: pa.Table, sampled: set[str], category: str, layout: CounterLayout) -> list[PageMoment]:
+    """Those of the prepared `pages` that are sampled; `category` is the column with what they are about."""
+    rows = pa.array([row for row, page_id in enumerate(pages["page_id"].to_pylist()) if page_id in sampled], pa.int64())
+    us = pages["ts"].cast(pa.int64()).take(rows).to_pylist()
+    columns = list(dict.fromkeys(["page_id", "user_id", category, *layout.names]))
+    return [
+        PageMoment(row["page_id"], row["user_id"], at, row[category], row)
+        for row, at in zip(pages.select(columns).take(rows).to_pylist(), us, strict=True)
+    ]
+
+
+def events_of(pages: Sequence[PageMoment], logs: Logs, layout: CounterLayout) -> dict[str, list[UserEvent]]:
+    """All events of the pages' users by user_id, as `assert_point_in_time` wants them."""
+    users = logs.users.select("user", "user_id")
+    mine = users.filter(users.user_id.isin(sorted({page.user_id for page in pages if page.user_id is not None})))
+    keys = {group.by: group.keys for group in layout.groups if group.by}
+    events: dict[str, list[UserEvent]] = {}
+    for row in logs.of_users(layout).join(mine, "user").order_by("seq").to_pyarrow().to_pylist():
+        of = {by: None if row[by] is None else names[row[by]] for by, names in keys.items()}
+        events.setdefault(row["user_id"], []).append(UserEvent(row["us"], row["kind"], of))
+    return events

@@ -57,3 +57,12 @@ def keep(pages: ir.Table, rates: Rates, seed: int) -> ir.Table:
     volume = falls_below(pages.page_id, rates.production, f"{seed}/production")
     kept = pages.filter((pages.interacted | quiet) & (pages.policy.isin(EXPLORATION) | volume))
     return kept.mutate(weight=ibis.ifelse(kept.interacted, 1.0, 1.0 / rates.no_interaction).cast("float32"))
+
+
+def sample(traffic: ir.Table, params: SamplingParams) -> tuple[ir.Table, Rates]:
+    """The pages of `traffic` that are prepared, with weight, in order; and the rates at which train was sampled."""
+    train = traffic.filter(traffic.split == "train")
+    volume = train.group_by("policy").agg(pages=train.count()).to_pyarrow().to_pylist()
+    shares = rates({row["policy"]: row["pages"] for row in volume}, params)
+    others = traffic.filter(traffic.split != "train").mutate(weight=ibis.literal(1.0, "float32"))
+    return keep(train, shares, params.seed).union(others).order_by("page"), shares

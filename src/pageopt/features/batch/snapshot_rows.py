@@ -1,6 +1,7 @@
 """Every user's counters at the end of the log, for the snapshot that serving reads."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -8,9 +9,25 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
+from pageopt.features.batch.logs import Logs
 from pageopt.features.batch.user_features import decayed_at
-from pageopt.features.counters import CounterLayout, UserState
-from pageopt.features.store.snapshot import UserRow
+from pageopt.features.counters import CounterGroup, CounterLayout, UserState
+from pageopt.features.store.snapshot import UserRow, write_snapshot
+
+
+def write_users(path: Path, logs: Logs, layout: CounterLayout, declared: tuple[str, ...]) -> int:
+    """Write the snapshot of all users at the end of the log, chunk by chunk, and return how many there are."""
+    ends = (int(table.us.max().fill_null(0).execute()) for table in (logs.pages, logs.events))
+    reference_us = max(ends) + 1  # counters hold what is strictly before, and the last event counts
+    events = logs.of_users(layout)
+
+    def rows() -> Iterator[UserRow]:
+        for low, high in logs.chunks(logs.users, events):
+            users = logs.users.filter(logs.users.user.between(low, high))
+            theirs = events.filter(events.user.between(low, high))
+            yield from snapshot_rows(users, theirs, layout, reference_us, declared)
+
+    return write_snapshot(path, rows(), layout, reference_us=reference_us, declared=declared)
 
 
 def snapshot_rows(
@@ -20,23 +37,14 @@ def snapshot_rows(
 
     Args:
         users: user, user_id and the declared columns.
-        events: user, us, seq, kind, family and category; as in `user_features`.
+        events: user, us, seq, kind and what `layout.by` names; as in `user_features`.
         layout: what to count.
         reference_us: the time counters stand at, microseconds since 1970 UTC.
         declared: names of the declared columns.
     """
-    events = events.filter(events.user.notnull())
-    shapes = {
-        "totals": (("user",), layout.kinds, events),
-        "families": (("user", "family"), layout.family_kinds, events.filter(events.family.notnull())),
-        "categories": (("user", "category"), layout.category_kinds, events.filter(events.category.notnull())),
-    }
     people = users.select("user", "user_id", *declared).order_by("user").to_pyarrow()
     code = people["user"].to_numpy()
-    parts = {
-        name: _Part(_at_end(rows, by, layout, kinds, reference_us), by, code)
-        for name, (by, kinds, rows) in shapes.items()
-    }
+    parts = {group.name: _Part(_at_end(events, group, layout, reference_us), group, code) for group in layout.groups}
     user_ids = people["user_id"].to_pylist()
     extras: list[dict[str, Any]] = people.select(list(declared)).to_pylist() if declared else [{}] * len(user_ids)
     for place, (user_id, extra) in enumerate(zip(user_ids, extras, strict=True)):
@@ -45,40 +53,36 @@ def snapshot_rows(
         if parts["totals"].has(place):
             state = UserState(layout, reference_us)
             for name, part in parts.items():
-                part.fill(place, getattr(state, name))
+                part.fill(place, state.values[name])
         if state is not None or known:
             yield UserRow(user_id, state, known)
 
 
-def _at_end(
-    events: ir.Table, by: tuple[str, ...], layout: CounterLayout, kinds: tuple[str, ...], reference_us: int
-) -> pa.Table:
-    """The counters of everything there are events for, sorted by `by`; columns `by` and each counter."""
-    counted = events.filter(events.kind.isin(kinds))
+def _at_end(events: ir.Table, group: CounterGroup, layout: CounterLayout, reference_us: int) -> pa.Table:
+    """The counters of everything there are events for, sorted by user and key; both of them and each counter."""
+    by = ("user", group.by) if group.by else ("user",)
+    counted = events.filter(*(events[name].notnull() for name in by), events.kind.isin(group.kinds))
     points = counted.select(*by).distinct().mutate(us=ibis.literal(reference_us, "int64"))
     points = points.mutate(point=points.user.cast("int64"))
-    half_lives = tuple(range(len(layout.half_lives_hours)))
-    return decayed_at(points, counted, by, layout, kinds, half_lives).drop("point").order_by(list(by)).to_pyarrow()
+    counters = decayed_at(points, counted, by, layout, group.kinds, layout.half_lives)
+    return counters.drop("point").order_by(list(by)).to_pyarrow()
 
 
 class _Part:
-    """Rows of one kind of counter, and where those of each user start and end."""
+    """Rows of one group of counters, and where those of each user start and end."""
 
-    def __init__(self, rows: pa.Table, by: tuple[str, ...], users: np.ndarray) -> None:
+    def __init__(self, rows: pa.Table, group: CounterGroup, users: np.ndarray) -> None:
         user = rows["user"].to_numpy()
         self._start = np.searchsorted(user, users, side="left").tolist()
         self._stop = np.searchsorted(user, users, side="right").tolist()
-        self._key = rows[by[1]].to_numpy() if len(by) > 1 else None
-        values = [rows[name].to_numpy() for name in rows.column_names if name not in by]
+        self._key = rows[group.by].to_numpy() if group.by else np.zeros(len(rows), dtype=np.int64)
+        values = [rows[name].to_numpy() for name in rows.column_names if name not in ("user", group.by)]
         self._values = np.stack(values, axis=1) if values else np.zeros((len(rows), 0))
 
     def has(self, place: int) -> bool:
         return self._start[place] < self._stop[place]
 
     def fill(self, place: int, target: np.ndarray) -> None:
-        """Write one user's values into `[kinds, H]`, or into `[keys, kinds, H]`."""
+        """Write one user's values into `[keys, kinds, H]`."""
         rows = slice(self._start[place], self._stop[place])
-        if self._key is None:
-            target[...] = self._values[rows].reshape(target.shape)
-        else:
-            target[self._key[rows]] = self._values[rows].reshape(-1, *target.shape[1:])
+        target[self._key[rows]] = self._values[rows].reshape(-1, *target.shape[1:])

@@ -9,8 +9,9 @@ left out. Counters below `counters.FLOOR` are 0. The reference for one user is `
 import ibis
 import ibis.expr.types as ir
 import numpy as np
+import pyarrow as pa
 
-from pageopt.features.counters import FLOOR, CounterLayout
+from pageopt.features.counters import FLOOR, CounterGroup, CounterLayout
 
 STRETCH = 500  # half-lives; doubles reach 2^1023
 
@@ -90,95 +91,65 @@ def _of_stretch(
     return totals.rename({f"total_{name}": name for name in (*by, stretch)})
 
 
-def total_counters(points: ir.Table, events: ir.Table, layout: CounterLayout) -> ir.Table:
-    """Counters over all events of the page's user: point, and float32 columns `layout.total_names`.
+def dense_counters(points: ir.Table, events: ir.Table, group: CounterGroup, layout: CounterLayout) -> ir.Table:
+    """Counters of a group that a page has one key of: point, and a float32 column each of `layout.cells`.
+
+    A row for each page whose key is known.
 
     Args:
-        points: point (int64, unique), user (int64, never null) and us.
-        events: user (never null), us, seq, kind.
-        layout: what to count.
+        points: point (int64, unique), user (int64, never null), us, and `group.by` (int64 index into `group.keys`, null
+            where unknown).
+        events: user (never null), us, seq, kind, and `group.by` as in points.
+        group: of `layout`, not spread.
+        layout: half-lives and names.
     """
-    totals = decayed_at(points.select("user", "us", "point"), events, ("user",), layout, layout.kinds, _every(layout))
-    return _named(totals, layout.kinds, layout, layout.total_names)
+    by = ("user", group.by) if group.by else ("user",)
+    known = points.filter(*(points[name].notnull() for name in by)).select(*by, "us", "point")
+    counted = events.filter(*(events[name].notnull() for name in by))
+    counters = decayed_at(known, counted, by, layout, group.kinds, layout.half_lives)
+    return counters.select("point", **{name: counters[name].cast("float32") for name in layout.cells(group)})
 
 
-def hero_counters(points: ir.Table, events: ir.Table, layout: CounterLayout) -> ir.Table:
-    """Counters of the hero's category: point, and float32 columns `layout.hero_names`; a row a page that has one.
+def counters_by_key(points: ir.Table, events: ir.Table, group: CounterGroup, layout: CounterLayout) -> ir.Table:
+    """Counters by key, sparse: point, `group.by` and a float64 column each; arguments as in `dense_counters`.
 
-    Args:
-        points: point, user, us and category (int64 index into `layout.categories`, null where unknown).
-        events: user, us, seq, kind and category.
-        layout: what to count.
+    A row for each key that the page's user had an event of before the page. Of a group that is not spread only clicks
+    are counted, with the longest half-life: what `top_of` asks for.
     """
-    known = points.filter(points.category.notnull()).select("user", "category", "us", "point")
-    counted = events.filter(events.category.notnull())
-    hero = decayed_at(known, counted, ("user", "category"), layout, layout.category_kinds, _every(layout))
-    return _named(hero, layout.category_kinds, layout, layout.hero_names)
+    kinds, half_lives = (group.kinds, layout.half_lives) if group.spread else (("click",), (layout.longest,))
+    counted = events.filter(events[group.by].notnull() & events.kind.isin(kinds))
+    reached = _reached(points, counted, group.by)
+    return decayed_at(reached, counted, ("user", group.by), layout, kinds, half_lives).drop("user")
 
 
-def family_counters(points: ir.Table, events: ir.Table, layout: CounterLayout) -> ir.Table:
-    """Counters by family, sparse: point, family and a float64 column `layout.name(kind, half_life)` each.
+def top_of(counters: ir.Table, group: CounterGroup, layout: CounterLayout) -> ir.Table:
+    """Columns point and top: the key with the largest click counter of the longest half-life, the smallest on ties.
 
-    A row for each family that the page's user had an event of before the page; `families_wide` makes columns of them.
-
-    Args:
-        points: point, user and us.
-        events: user, us, seq, kind and family (int64 index into `layout.families`, null where there is none).
-        layout: what to count.
+    Points whose click counters are all 0 have no row. `counters` is from `counters_by_key`.
     """
-    counted = events.filter(events.family.notnull() & events.kind.isin(layout.family_kinds))
-    reached = _reached(points, counted, "family")
-    return decayed_at(reached, counted, ("user", "family"), layout, layout.family_kinds, _every(layout)).drop("user")
-
-
-def category_clicks(points: ir.Table, events: ir.Table, layout: CounterLayout) -> ir.Table:
-    """Click counters of the longest half-life by category, sparse: point, category and that counter (float64).
-
-    A row for each category that the page's user clicked before the page; arguments as in `hero_counters`.
-    """
-    counted = events.filter(events.category.notnull() & (events.kind == "click"))
-    reached = _reached(points, counted, "category")
-    return decayed_at(reached, counted, ("user", "category"), layout, ("click",), (layout.longest,)).drop("user")
-
-
-def top_of(counters: ir.Table, key: str, layout: CounterLayout) -> ir.Table:
-    """Columns point and top: the `key` with the largest click counter of the longest half-life, the smallest on ties.
-
-    Points whose click counters are all 0 have no row. `counters` is from `family_counters` or `category_clicks`.
-    """
-    clicks = layout.name("click", layout.longest)
-    if clicks not in counters.columns:
-        return counters.select("point", top=key).limit(0)
-    counters = counters.select("point", key, clicks=counters[clicks]).filter(lambda t: t.clicks > 0)
+    if "click" not in group.kinds:
+        return counters.select("point", top=group.by).limit(0)
+    counters = counters.select("point", group.by, clicks=layout.name("click", layout.longest))
+    counters = counters.filter(counters.clicks > 0)
     ranked = counters.mutate(best=counters.clicks.max().over(ibis.window(group_by="point")))
     best = ranked.filter(ranked.clicks == ranked.best)
-    return best.group_by("point").agg(top=best[key].min())
+    return best.group_by("point").agg(top=best[group.by].min())
 
 
-def families_wide(row: np.ndarray, family: np.ndarray, values: np.ndarray, rows: int, families: int) -> np.ndarray:
-    """Sparse family counters as float32 `[rows, families × counters]`, in the order of `CounterLayout.numeric_names`.
+def on_pages(
+    rows: pa.Table, place: np.ndarray, group: CounterGroup, layout: CounterLayout, pages: int
+) -> dict[str, np.ndarray]:
+    """A group's columns, each float32 `[pages]` by name, from rows of `dense_counters` or `counters_by_key`.
 
-    Args:
-        row: place of each sparse row's page, `[sparse rows]`.
-        family: index of its family, `[sparse rows]`.
-        values: its counters, kind by kind and half-life by half-life within, `[sparse rows, counters]`.
-        rows: pages.
-        families: F.
+    `place` is that of each row's page. Pages without a row have 0.
     """
-    wide = np.zeros((rows, families, values.shape[1]), dtype=np.float32)
-    wide[row, family] = values
-    return wide.reshape(rows, -1)
-
-
-def _every(layout: CounterLayout) -> tuple[int, ...]:
-    return tuple(range(len(layout.half_lives_hours)))
-
-
-def _named(table: ir.Table, kinds: tuple[str, ...], layout: CounterLayout, names: tuple[str, ...]) -> ir.Table:
-    """Point and the counters by their column names, as float32."""
-    cells = [(kind, index) for kind in kinds for index in _every(layout)]
-    columns = {name: table[layout.name(*cell)].cast("float32") for name, cell in zip(names, cells, strict=True)}
-    return table.select("point", **columns)
+    cells = layout.cells(group)
+    values = np.zeros((pages, len(group.keys) if group.spread else 1, len(cells)), dtype=np.float32)
+    key = rows[group.by].to_numpy() if group.spread else 0
+    for index, name in enumerate(cells):
+        values[place, key, index] = rows[name].to_numpy()
+    flat = values.reshape(pages, -1)
+    return {name: np.ascontiguousarray(flat[:, index]) for index, name in enumerate(layout.columns(group))}
 
 
 def _reached(points: ir.Table, events: ir.Table, key: str) -> ir.Table:

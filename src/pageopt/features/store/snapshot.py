@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pageopt.errors import ContractError
-from pageopt.features.counters import CounterLayout, UserState, page_counters
+from pageopt.features.counters import CounterGroup, CounterLayout, UserState, page_counters
 
 _FORMAT = 1
 _SCHEMA = """
@@ -33,28 +33,38 @@ class UserRow:
     declared: Mapping[str, Any] | None = None
 
 
+def _keyed(layout: CounterLayout) -> list[CounterGroup]:
+    """The groups that have keys, in the order of the file."""
+    return [group for group in reversed(layout.groups) if group.by]
+
+
 def pack(state: UserState) -> bytes:
-    """A state as bytes, little-endian: two counts, the places that are not all 0, then totals and their values.
+    """A state as bytes, little-endian: how many keys of each group are not all 0, which, then totals and their values.
 
     Most users know few families and categories, so only those are stored.
     """
-    families = np.flatnonzero(state.families.any(axis=(1, 2)))
-    categories = np.flatnonzero(state.categories.any(axis=(1, 2)))
-    places = np.concatenate([[len(families), len(categories)], families, categories])
-    values = [state.totals.ravel(), state.families[families].ravel(), state.categories[categories].ravel()]
-    return places.astype("<u4").tobytes() + np.concatenate(values).astype("<f8").tobytes()
+    groups = [state.values[group.name] for group in _keyed(state.layout)]
+    places = [np.flatnonzero(values.any(axis=(1, 2))) for values in groups]
+    counts = [len(known) for known in places]
+    known = [values[some].ravel() for values, some in zip(groups, places, strict=True)]
+    values = np.concatenate([state.values["totals"].ravel(), *known])
+    return np.concatenate([counts, *places]).astype("<u4").tobytes() + values.astype("<f8").tobytes()
 
 
 def unpack(blob: bytes, layout: CounterLayout, reference_us: int) -> UserState:
     """Inverse of `pack`."""
     state = UserState(layout, reference_us)
-    families, categories = np.frombuffer(blob, "<u4", 2).tolist()
-    places = np.frombuffer(blob, "<u4", families + categories, 8)
-    values = np.frombuffer(blob, "<f8", offset=8 + places.nbytes)
-    ends = np.cumsum([state.totals.size, families * state.families[:1].size])
-    state.totals = values[: ends[0]].reshape(state.totals.shape).copy()
-    state.families[places[:families]] = values[ends[0] : ends[1]].reshape(families, *state.families.shape[1:])
-    state.categories[places[families:]] = values[ends[1] :].reshape(categories, *state.categories.shape[1:])
+    groups = [state.values[group.name] for group in _keyed(layout)]
+    counts = np.frombuffer(blob, "<u4", len(groups)).tolist()
+    places = np.frombuffer(blob, "<u4", sum(counts), 4 * len(groups))
+    values = np.frombuffer(blob, "<f8", offset=4 * len(groups) + places.nbytes)
+    totals = state.values["totals"]
+    totals[...] = values[: totals.size].reshape(totals.shape)
+    first, at = 0, totals.size
+    for group, count in zip(groups, counts, strict=True):
+        size = count * group[:1].size
+        group[places[first : first + count]] = values[at : at + size].reshape(count, *group.shape[1:])
+        first, at = first + count, at + size
     return state
 
 
@@ -144,11 +154,11 @@ class UserSnapshot:
         row = self._row(user_id)
         return None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
 
-    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
-        """Counter columns and declared user columns of a page of this user, by name; unknown users get 0 and None."""
+    def features(self, user_id: str | None, category: str | None) -> dict[str, Any]:
+        """As `UserStore.features`, with counters as they stand at `reference_us`."""
         row = self._row(user_id)
         state = None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
-        features = page_counters(state, hero_category, self.layout)
+        features = page_counters(state, category, self.layout)
         declared = {} if row is None or row[1] is None else json.loads(row[1])
         for name in self.declared:
             features[name] = declared.get(name)
