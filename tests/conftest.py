@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pageopt.features.fields import Field
+from pageopt.problems.item import ITEM
 from pageopt.search.decision import Decision
 
 
 @dataclass
 class KnownUsers:
-    """A snapshot with one user."""
+    """A store with one user."""
 
-    def features(self, user_id: str | None, hero_category: str | None) -> dict[str, Any]:
+    def features(self, user_id: str | None, category: str | None) -> dict[str, Any]:
         return {"user_click_24h": 5.0 if user_id == "u1" else 0.0}
 
 
@@ -31,8 +33,11 @@ class FirstCome:
     families: tuple[str, ...] = ("alike", "bought", "viewed")
     module_family: np.ndarray = field(default_factory=lambda: np.array([0, 0, 0, 1, 1, 2]))
     static_page: tuple[int, ...] = (0, 1, 3, 2, 4, 5)
-    features: dict[str, str] = field(
-        default_factory=lambda: {"season": "categorical", "age": "numeric", "note": "text"}
+    page_fields: tuple[Field, ...] = (
+        *ITEM.fields,
+        Field("season", "categorical", "page"),
+        Field("age", "numeric", "user"),
+        Field("note", "text", "page"),
     )
     users: KnownUsers = field(default_factory=KnownUsers)
     asked: list[tuple[dict[str, Any], list[int], int | None]] = field(default_factory=list)
@@ -90,7 +95,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pageopt.config import SearchParams, TrainParams
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
-    from pageopt.features.fields import Field
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
@@ -100,10 +104,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = CounterLayout((24.0,), ("click",), ("click", "purchase"), FAMILIES, CATEGORIES)
     numbers = [*layout.numeric_names, "hero_price", "age"]
     fields = [
-        Field("platform", "categorical", "page"),
-        Field("hero_category", "categorical", "item"),
-        Field("hero_title", "text", "item"),
-        Field("hero_price", "numeric", "item"),
+        *ITEM.fields,
         Field("season", "categorical", "page"),
         Field("age", "numeric", "user"),
         *(Field(name, "numeric", "counter") for name in layout.numeric_names),

@@ -11,7 +11,7 @@ Bodies = Callable[..., dict[str, Any]]
 
 
 def decide(engine: Any, content: dict[str, Any]) -> tuple[Answer, str | None]:
-    decider = Decider(engine, "7")
+    decider = Decider(engine, engine.users, "7")
     return decider.answer(parse_page(msgspec.json.encode(content), decider.limits))
 
 
@@ -41,7 +41,10 @@ def test_what_the_model_is_asked(engine: Any, page: Bodies) -> None:
     assert fields == {
         "user_click_24h": 5.0,
         "age": 3,
+        "page_id": "p1",
+        "user_id": "u1",
         "platform": "web",
+        "hero_item_id": "i1",
         "hero_category": "shoes",
         "hero_title": "Red shoe",
         "hero_price": 20.0,

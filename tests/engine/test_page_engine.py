@@ -11,6 +11,7 @@ from pageopt.engine import page_engine as engine_module
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
+from pageopt.problems.item import ITEM
 from pageopt.search.beam import beam_search
 
 PAGE = {"platform": "web", "hero_category": "shoes", "hero_title": "red shoe", "hero_price": 3.0}
@@ -45,8 +46,7 @@ def test_what_it_knows(loaded: PageEngine) -> None:
     assert loaded.families == ("alike", "bought", "viewed")
     assert [loaded.module_index[module_id] for module_id in loaded.module_ids] == list(range(9))
     assert loaded.static_page == tuple(range(9))
-    assert loaded.features == {"season": "categorical", "age": "numeric"}
-    assert loaded.users.features("u1", "shoes")["age"] == 7.0
+    assert ITEM.declared(loaded.page_fields) == {"season": "categorical", "age": "numeric"}
 
 
 def test_a_page_is_what_the_reference_search_finds_with_the_model(loaded: PageEngine, bundle: Path) -> None:
@@ -120,7 +120,6 @@ def test_threads_decide_the_same_pages(loaded: PageEngine) -> None:
     results = []
 
     def work() -> None:
-        loaded.users.features("u1", "shoes")
         results.append(loaded.rank_batch(fields, candidates, slots))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -133,7 +132,7 @@ def test_threads_decide_the_same_pages(loaded: PageEngine) -> None:
         np.testing.assert_array_equal(result.modules, expected.modules)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "page.onnx", "encoder", "users.sqlite"])
+@pytest.mark.parametrize("name", ["bundle.json", "page.onnx", "encoder"])
 def test_a_missing_part_is_named(copy: Path, name: str) -> None:
     part = copy / name
     if part.is_dir():
@@ -144,7 +143,7 @@ def test_a_missing_part_is_named(copy: Path, name: str) -> None:
         PageEngine(copy)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "page.onnx", "encoder/encoder.json", "users.sqlite"])
+@pytest.mark.parametrize("name", ["bundle.json", "page.onnx", "encoder/encoder.json"])
 @pytest.mark.parametrize("content", [b"", b"not what it should be" * 300, b"[]"])
 def test_a_broken_part_is_named(copy: Path, name: str, content: bytes) -> None:
     (copy / name).write_bytes(content)

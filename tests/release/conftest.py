@@ -28,6 +28,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     from pageopt.features.fields import Field
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
+    from pageopt.problems.item import ITEM
     from pageopt.release.export import write_bundle
 
     workspace = Workspace(root)
@@ -35,10 +36,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     families = tuple(sorted({f"f{int(name[1:]) % 3}" for name in modules}))
     layout = CounterLayout((24.0,), ("click",), ("click",), families, CATEGORIES)
     fields = [
-        Field("platform", "categorical", "page"),
-        Field("hero_category", "categorical", "item"),
-        Field("hero_title", "text", "item"),
-        Field("hero_price", "numeric", "item"),
+        *ITEM.fields,
         Field("season", "categorical", "page"),
         *(Field(name, "numeric", "counter") for name in layout.numeric_names),
         *(Field(name, "categorical", "counter") for name in layout.categorical_names),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from pageopt.code import PACKAGE
+from pageopt.engine.decide import Decider
 from pageopt.errors import ReleaseError
 from pageopt.release import bento
 from pageopt.release.commands import rollback
@@ -108,10 +109,10 @@ def test_the_bento_answers_as_the_bundle_does_and_bears_load(built: Workspace, m
         assert load.name == "latency over HTTP"
         # Another version, and another model, are not what was meant.
         bodies = smoke.bodies(judge.pages, judge.engine, judge.pages.counts.argsort()[-20:])
-        stale = smoke.judge(url, judge.engine, "8", bodies)
+        stale = smoke.judge(url, Decider(judge.engine, judge.users, "8"), bodies)
         assert "it serves version 7, not 8" in stale.why
         monkeypatch.setattr(judge.engine, "rank_one", None)  # decides another page: the static one
-        assert "the bundle in this process" in smoke.judge(url, judge.engine, "7", bodies).why
+        assert "the bundle in this process" in smoke.judge(url, Decider(judge.engine, judge.users, "7"), bodies).why
     assert not (built.state / "trial").exists()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pageopt.engine.decide import Engine
+from pageopt.engine.decide import Decider
 from pageopt.serving.app import PageApp, create_app
 from pageopt.serving.events import EventStore
 
@@ -66,8 +66,8 @@ def events_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(engine: Engine, events_file: Path) -> PageApp:
-    return create_app(engine, "7", EventStore(events_file))
+def app(engine: Any, events_file: Path) -> PageApp:
+    return create_app(Decider(engine, engine.users, "7"), EventStore(events_file))
 
 
 @pytest.fixture

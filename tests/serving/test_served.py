@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decided(engine: Any, page: Any) -> tuple[Page, Answer]:
-    decider = Decider(engine, "7")
+    decider = Decider(engine, engine.users, "7")
     content = page(user_id="u1", candidates=["m3", "m0", "new"], slots=2, features={"age": 3})
     request = parse_page(msgspec.json.encode(content), decider.limits)
     return request, decider.answer(request)[0]
@@ -97,7 +97,7 @@ def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, de
 
 def test_the_application_keeps_what_it_answers(path: Path, engine: Any, tmp_path: Path, talk: Any, page: Any) -> None:
     log = ServedLog(path)
-    application = create_app(engine, "7", EventStore(tmp_path / "events.sqlite"), log)
+    application = create_app(Decider(engine, engine.users, "7"), EventStore(tmp_path / "events.sqlite"), log)
     assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
     assert talk("/rank_page", b"{}", app=application).status == 400
     log.close()

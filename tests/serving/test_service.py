@@ -21,6 +21,7 @@ import pytest
 from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page
+from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.release import bento as bentos
 from pageopt.release.gates.load import drive
 from pageopt.release.registry import Version
@@ -120,7 +121,7 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 
 def test_a_page_over_http_is_the_page_of_the_bundle(client: httpx.Client, bundle: Path, page: Any) -> None:
-    decider = Decider(PageEngine(bundle), "12")
+    decider = Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), "12")
     for changes in (
         {},
         {"user_id": "u1"},

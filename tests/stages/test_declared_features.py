@@ -10,6 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pageopt.engine.page_engine import PageEngine
+from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.problems.item import ITEM
 from pageopt.stages import check, collect, export, prepare, train
 from pageopt.workspace import Workspace
 
@@ -92,7 +94,7 @@ def _write_logs(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory) -> PageEngine:
+def bundle(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("own")
     _write_logs(root / "logs")
     editor = YAML()
@@ -106,7 +108,12 @@ def engine(tmp_path_factory) -> PageEngine:
     workspace = Workspace(root)
     for stage in (collect, check, prepare, train, export):
         stage.run(workspace)
-    return PageEngine(workspace.bundle)
+    return workspace.bundle
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Path) -> PageEngine:
+    return PageEngine(bundle)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +125,10 @@ def engine(tmp_path_factory) -> PageEngine:
         ("m2", "nobody", {"weather": "sun", "newness": 0.0, "tier": "member"}),  # as the request says
     ],
 )
-def test_a_declared_column_decides_the_page(engine: PageEngine, wanted: str, user: str, features: dict) -> None:
-    fields = engine.users.features(user, "c")
+def test_a_declared_column_decides_the_page(
+    bundle: Path, engine: PageEngine, wanted: str, user: str, features: dict
+) -> None:
+    fields = UserSnapshot(bundle / "users.sqlite").features(user, "c")
     fields |= {"platform": "web", "hero_category": "c", "hero_title": "thing", "hero_price": 5.0, **features}
     decision = engine.rank_one(fields, range(len(engine.module_ids)))
     chance = dict(zip(decision.modules[0].tolist(), decision.probabilities[0, :, 0].tolist(), strict=True))
@@ -130,4 +139,4 @@ def test_a_declared_column_decides_the_page(engine: PageEngine, wanted: str, use
 
 
 def test_a_request_may_name_the_declared_columns(engine: PageEngine) -> None:
-    assert engine.features == {"weather": "categorical", "newness": "numeric", "tier": "categorical"}
+    assert ITEM.declared(engine.page_fields) == {"weather": "categorical", "newness": "numeric", "tier": "categorical"}

@@ -11,6 +11,8 @@ from pageopt.features.counters import CounterLayout, UserState
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
+from pageopt.problems.base import UNSEEN
+from pageopt.problems.item import ITEM
 from pageopt.stages import simulate_pages
 from pageopt.workspace import Workspace
 
@@ -19,10 +21,7 @@ T0 = 1_700_000_000_000_000
 MODULES, SLOTS = 50, 6
 LAYOUT = CounterLayout((1, 24), ("click",), ("click",), ("fa", "fb"), ("bags", "hats"))
 FIELDS = (
-    Field("platform", "categorical", "page"),
-    Field("hero_category", "categorical", "item"),
-    Field("hero_title", "text", "item"),
-    Field("hero_price", "numeric", "item"),
+    *ITEM.fields,
     Field("referrer", "categorical", "page"),
     Field("tier", "categorical", "user"),
     *(Field(name, "numeric", "counter") for name in LAYOUT.numeric_names),
@@ -92,8 +91,8 @@ def test_the_pool(workspace) -> None:
         item = int(row["hero_item_id"][1:])
         assert row["hero_title"] in (f"thing {item}", None)
         assert row["hero_price"] in (float(item), None)
-        assert row["hero_category"] in (("bags", "hats")[item % 2], simulate_pages.UNSEEN)
-    assert {row["platform"] for row in rows} == {"app", "web", simulate_pages.UNSEEN}
+        assert row["hero_category"] in (("bags", "hats")[item % 2], UNSEEN)
+    assert {row["platform"] for row in rows} == {"app", "web", UNSEEN}
     for name in ("user_id", "hero_title", "hero_price"):
         assert 0 < pool[name].null_count < 600
     assert any(row["user_hero_click_1h"] == 1 for row in rows)

@@ -9,52 +9,31 @@
 
 import logging
 import uuid
-from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import Limits
 from pageopt.features.store.base import UserStore
 from pageopt.policies.static import static_pages
-from pageopt.problems.item import Answer, Page, Shown
-from pageopt.search.decision import Decision
+from pageopt.problems.item import ITEM, Answer, Page, Shown
 
 _log = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """What is needed of a loaded model; see `pageopt.engine.page_engine.PageEngine`."""
-
-    slots: int
-    max_candidates: int
-    policy: str
-    module_ids: tuple[str, ...]
-    module_index: dict[str, int]
-    module_family: NDArray[np.int64]
-    families: tuple[str, ...]
-    static_page: tuple[int, ...]
-    features: dict[str, str]
-    users: UserStore
-
-    def rank_one(self, fields: dict[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:
-        """Decide one page."""
-        ...
 
 
 STATIC = "static"
 
 
 class Decider:
-    """Answers pages with one model."""
+    """Answers item pages with one model, of the name `version`, and what `users` knows of those who look at them."""
 
-    def __init__(self, engine: Engine, version: str) -> None:
+    def __init__(self, engine: PageEngine, users: UserStore, version: str) -> None:
         self._engine = engine
-        self._version = version
+        self._users = users
+        self.version = version
         self._everything = list(range(len(engine.module_ids)))
         self._names = [engine.families[family] for family in engine.module_family.tolist()]
-        self.limits = Limits(engine.slots, engine.max_candidates, engine.features)
+        self.limits = Limits(engine.slots, engine.max_candidates, ITEM.declared(engine.page_fields))
 
     def answer(self, page: Page) -> tuple[Answer, str | None]:
         """The answer, and why it is degraded: "unknown_modules", "model_failed", or None where it is not."""
@@ -62,7 +41,7 @@ class Decider:
         candidates, unknown = self._resolve(page.candidates)
         reason = "unknown_modules" if unknown else None
         if not candidates:
-            return Answer(page_id, [], 0.0, self._engine.policy, self._version, unknown), reason
+            return Answer(page_id, [], 0.0, self._engine.policy, self.version, unknown), reason
         slots = page.slots or self._engine.slots
         try:
             modules, score = self._rank(page, candidates, slots)
@@ -71,8 +50,8 @@ class Decider:
             engine = self._engine
             static = static_pages(engine.static_page, np.array([candidates]), engine.module_family, slots)[0]
             modules = [self._shown(slot, module, None) for slot, module in enumerate(static[static >= 0].tolist(), 1)]
-            return Answer(page_id, modules, None, STATIC, self._version, True), "model_failed"
-        return Answer(page_id, modules, score, self._engine.policy, self._version, unknown), reason
+            return Answer(page_id, modules, None, STATIC, self.version, True), "model_failed"
+        return Answer(page_id, modules, score, self._engine.policy, self.version, unknown), reason
 
     def _resolve(self, module_ids: list[str] | None) -> tuple[list[int], bool]:
         """Module indices without repetition, and whether unknown modules were left out."""
@@ -83,11 +62,9 @@ class Decider:
         return list(known), not all(module_id in index for module_id in module_ids)
 
     def _rank(self, page: Page, candidates: list[int], slots: int) -> tuple[list[Shown], float]:
-        hero = page.hero_item
-        fields = self._engine.users.features(page.user_id, hero.category)
-        # What the request says about the user is newer than the snapshot.
-        fields.update(page.features or {})
-        fields.update(platform=page.platform, hero_category=hero.category, hero_title=hero.title, hero_price=hero.price)
+        said = ITEM.raw(page)
+        # What the request says about the user is newer than the store.
+        fields = self._users.features(page.user_id, said[ITEM.category]) | said
         decision = self._engine.rank_one(fields, candidates, slots)
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
             raise ArithmeticError("the model's output is not finite")

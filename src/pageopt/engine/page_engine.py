@@ -1,4 +1,4 @@
-"""The page decision without PyTorch: encoder, exported graph and user snapshot of one bundle."""
+"""The page decision without PyTorch: encoder and exported graph of one bundle."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from pageopt.engine.bundle import Bundle
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
-from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.search.decision import Decision
 
-# Fields that a request carries by name; further page, item and user fields are declared features.
-CONTRACT_FIELDS = frozenset({"platform", "hero_category", "hero_title", "hero_price"})
 # Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
 _CELLS = 32_768
 _INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
@@ -26,18 +23,17 @@ _REBUILD = Bundle.MEND
 class PageEngine:
     """One loaded bundle, ready to decide pages on one thread.
 
-    bundle_dir: page.onnx, encoder/, users.sqlite and bundle.json, as the stage `export` writes them.
+    bundle_dir: page.onnx, encoder/ and bundle.json, as the stage `export` writes them.
     Raises ExportError, naming the file, if one is missing, broken, or does not fit the others.
     """
 
     def __init__(self, bundle_dir: Path) -> None:
         bundle_dir = Path(bundle_dir)
-        for name in ("bundle.json", "page.onnx", "encoder", "users.sqlite"):
+        for name in ("bundle.json", "page.onnx", "encoder"):
             if not (bundle_dir / name).exists():
                 raise ExportError(f"{bundle_dir / name} is missing. {_REBUILD}")
         facts = Bundle.read(bundle_dir / "bundle.json")
         self._encoder = _load(bundle_dir / "encoder", Encoder.load)
-        self.users = _load(bundle_dir / "users.sqlite", UserSnapshot)
         self.slots = facts.slots
         self.policy = facts.policy
         self.max_candidates = facts.max_candidates
@@ -46,11 +42,7 @@ class PageEngine:
         self.module_family: NDArray[np.int64] = self._encoder.module_family
         self.static_page = facts.static_page
         self.module_index: dict[str, int] = {module_id: i for i, module_id in enumerate(self.module_ids)}
-        self.features: dict[str, str] = {
-            field.name: field.kind
-            for field in self._encoder.page_fields
-            if field.source != "counter" and field.name not in CONTRACT_FIELDS
-        }
+        self.page_fields = self._encoder.page_fields
         if self.slots != self._encoder.slots or sorted(self.static_page) != list(range(len(self.module_ids))):
             raise ExportError(
                 f"{bundle_dir / 'bundle.json'} and {bundle_dir / 'encoder'} are of two models. {_REBUILD}"
@@ -123,7 +115,7 @@ class PageEngine:
     def _warm_up(self, path: Path) -> None:
         """One page, so that the first visitor does not pay for allocations and a broken graph is found now."""
         try:
-            decision = self.rank_one({"platform": None}, range(len(self.module_ids)))
+            decision = self.rank_one({self.page_fields[0].name: None}, range(len(self.module_ids)))
         except Exception as error:  # ONNX Runtime has no narrower base class
             raise ExportError(f"{path} cannot decide a page: {error}. {_REBUILD}") from error
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):

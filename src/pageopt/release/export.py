@@ -29,9 +29,13 @@ from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
 
 # The sizes that the exporter sees; the comparison after it uses others.
 TRACED_PAGES, TRACED_CANDIDATES = 3, 7
-_FIRST_LOAD = (
-    "import sys, pathlib; from pageopt.engine.page_engine import PageEngine; PageEngine(pathlib.Path(sys.argv[1]))"
-)
+_FIRST_LOAD = """
+import pathlib, sys
+from pageopt.engine.page_engine import PageEngine
+from pageopt.features.store.snapshot import UserSnapshot
+bundle = pathlib.Path(sys.argv[1])
+PageEngine(bundle), UserSnapshot(bundle / "users.sqlite")
+"""
 
 
 @dataclass(frozen=True)

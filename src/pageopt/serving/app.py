@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pageopt.engine.decide import Decider, Engine
+from pageopt.engine.decide import Decider
 from pageopt.engine.requests import Limits, parse_page
 from pageopt.errors import RequestError, StoreError
 from pageopt.serving import metrics
@@ -53,9 +53,9 @@ class PageApp:
         # One thread: SQLite takes one writer at a time, and order of arrival is kept.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
-    def attach(self, engine: Engine, version: str, events: EventStore, served: ServedLog | None = None) -> None:
-        """Serve `engine` under the name `version`, store events in `events` and decided pages in `served`."""
-        self._decider = Decider(engine, version)
+    def attach(self, decider: Decider, events: EventStore, served: ServedLog | None = None) -> None:
+        """Answer as `decider` does, store events in `events` and decided pages in `served`."""
+        self._decider = decider
         self._events = events
         self._served = served
 
@@ -128,10 +128,10 @@ class PageApp:
         return msgspec.json.encode(receipt)
 
 
-def create_app(engine: Engine, version: str, events: EventStore, served: ServedLog | None = None) -> PageApp:
-    """The ASGI application for a loaded engine; `version` is the model_version of its answers."""
+def create_app(decider: Decider, events: EventStore, served: ServedLog | None = None) -> PageApp:
+    """The ASGI application with a model attached."""
     app = PageApp()
-    app.attach(engine, version, events, served)
+    app.attach(decider, events, served)
     return app
 
 

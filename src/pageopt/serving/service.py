@@ -21,8 +21,10 @@ from _bentoml_sdk import Service
 from bentoml._internal.service.openapi import INFRA_TAG, make_infra_endpoints
 from bentoml._internal.service.openapi.specification import Components, Info, OpenAPISpecification, PathItem
 
+from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ConfigError, ExportError, PageoptError
+from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.serving import openapi
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
 from pageopt.serving.events import EventStore
@@ -46,13 +48,13 @@ def _path(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).absolute()
 
 
-def _load() -> tuple[PageEngine, str]:
+def _load() -> Decider:
     bundle = _path("PAGEOPT_BUNDLE", _BUNDLE)
     if not bundle.exists():
         raise ExportError(
             f"{bundle} is not there: no model was promoted in this project yet. Train and release: make run"
         )
-    return PageEngine(bundle), model_version(bundle)
+    return Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), model_version(bundle))
 
 
 class _PlainService(Service[Any]):
@@ -114,10 +116,9 @@ class PageService:
             sys.exit(error.exit_code)
 
     def __init__(self) -> None:
-        engine, version = _load()
         served = os.environ.get("PAGEOPT_SERVED")
         self._served = ServedLog(Path(served)) if served else None
-        _app.attach(engine, version, EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
+        _app.attach(_load(), EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
 
     @bentoml.on_shutdown
     def finish(self) -> None:

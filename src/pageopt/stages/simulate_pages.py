@@ -17,13 +17,14 @@ from pageopt import config
 from pageopt.config import SimulatePagesParams
 from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field, FieldSource
+from pageopt.features.store.base import UserStore
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.problems.base import Problem
+from pageopt.problems.item import ITEM
 from pageopt.tables.parquet import parts
 from pageopt.workspace import Workspace
 
-UNSEEN = "never seen before"
 _NOBODY, _NEWCOMER = 0.05, 0.05
-_NO_TITLE, _NO_PRICE, _UNSEEN_CATEGORY, _UNSEEN_PLATFORM = 0.05, 0.05, 0.03, 0.02
 _ODD_SIZES = (1, 7, 37)
 _REAL_SHARE, _ALL_SHARE, _ANY_SHARE = (
     0.5,
@@ -36,55 +37,51 @@ def run(workspace: Workspace) -> None:
     """Draw the pool from data/prepared and write data/simulated/pages.parquet."""
     params = config.load(workspace.params, SimulatePagesParams)
     encoder = Encoder.load(workspace.prepared / "encoder")
-    snapshot = UserSnapshot(workspace.prepared / "users.sqlite")
+    users = UserSnapshot(workspace.prepared / "users.sqlite")
     files = [file for split in ("valid", "test") for file in parts(workspace.prepared / split)]
-    schema = pool_schema(pq.read_schema(files[0]), encoder.page_fields)
-    drawn = ["user_id", "hero_item_id", *_names(encoder.page_fields, "page"), *_names(encoder.page_fields, "item")]
-    columns = [*drawn, "candidates"]
+    schema = pool_schema(ITEM, pq.read_schema(files[0]), encoder.page_fields)
+    logged = [name for source in ("page", "item") for name in _names(encoder.page_fields, source)]
+    columns = ["user_id", ITEM.subject.named, *logged, "candidates"]
     seen = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
-    pool = simulated_pages(seen, schema, encoder, snapshot, params.pages, np.random.default_rng(params.seed))
+    pool = simulated_pages(ITEM, seen, schema, encoder, users, params.pages, np.random.default_rng(params.seed))
     workspace.simulated.mkdir(parents=True, exist_ok=True)
     pq.write_table(pool, workspace.simulated / "pages.parquet", compression="zstd")
     _summary(pool, len(seen))
 
 
-def pool_schema(prepared: pa.Schema, fields: tuple[Field, ...]) -> pa.Schema:
+def pool_schema(problem: Problem, prepared: pa.Schema, fields: tuple[Field, ...]) -> pa.Schema:
     """Columns of the pool, with the types that prepared pages have."""
-    names = ["page_id", "user_id", "hero_item_id", *(field.name for field in fields), "candidates"]
+    names = ["page_id", "user_id", problem.subject.named, *(field.name for field in fields), "candidates"]
     return pa.schema([pa.field(name, prepared.field(name).type) for name in names])
 
 
 def simulated_pages(
+    problem: Problem,
     seen: pa.Table,
     schema: pa.Schema,
     encoder: Encoder,
-    snapshot: UserSnapshot,
+    users: UserStore,
     pages: int,
     random: np.random.Generator,
 ) -> pa.Table:
     """`pages` contexts of `schema`, put together from the rows of `seen`.
 
-    User columns are looked up in the snapshot for the new user and the new hero item, so that they are what serving
-    would compute.
+    What a page is about is drawn as one. User columns are looked up for the new user and the new subject, so that they
+    are what serving would compute.
     """
     by_source = {source: _names(encoder.page_fields, source) for source in ("page", "item", "user", "counter")}
     one = _drawn(seen, by_source["page"], random, pages)
-    other = _drawn(seen, ("hero_item_id", *by_source["item"]), random, pages)
-    users = _drawn(seen, ("user_id",), random, pages)["user_id"]
+    other = _drawn(seen, (problem.subject.named, *by_source["item"]), random, pages)
+    visitors = _drawn(seen, ("user_id",), random, pages)["user_id"]
     columns: dict[str, list[Any]] = {"page_id": [f"simulated-{n:07}" for n in range(pages)], **one, **other}
-    for name, share, value in (
-        ("platform", _UNSEEN_PLATFORM, UNSEEN),
-        ("hero_category", _UNSEEN_CATEGORY, UNSEEN),
-        ("hero_title", _NO_TITLE, None),
-        ("hero_price", _NO_PRICE, None),
-    ):
-        for row in np.flatnonzero(random.random(pages) < share):
-            columns[name][row] = value
+    for rare in problem.rare:
+        for row in np.flatnonzero(random.random(pages) < rare.share):
+            columns[rare.column][row] = rare.value
     chance = random.random(pages)
     for row in np.flatnonzero(chance < _NOBODY + _NEWCOMER):
-        users[row] = None if chance[row] < _NOBODY else f"newcomer-{row:07}"
-    columns["user_id"] = users
-    features = [snapshot.features(*pair) for pair in zip(users, columns["hero_category"], strict=True)]
+        visitors[row] = None if chance[row] < _NOBODY else f"newcomer-{row:07}"
+    columns["user_id"] = visitors
+    features = [users.features(*pair) for pair in zip(visitors, columns[problem.category], strict=True)]
     for name in (*by_source["user"], *by_source["counter"]):
         columns[name] = [row[name] for row in features]
     real = seen["candidates"].take(pa.array(random.integers(len(seen), size=pages))).to_pylist()
@@ -124,6 +121,5 @@ def _summary(pool: pa.Table, seen: int) -> None:
     sizes = np.array([len(row) for row in pool["candidates"].to_pylist()])
     console.print(f"simulated {len(pool):,} pages from {seen:,} that were logged")
     console.print(f"candidates {sizes.min()} to {sizes.max()}, {len(set(sizes.tolist()))} different counts")
-    console.print(
-        f"pages without a user {pool['user_id'].null_count:,}, without a title {pool['hero_title'].null_count:,}"
-    )
+    columns = ["user_id", *dict.fromkeys(rare.column for rare in ITEM.rare if rare.value is None)]
+    console.print("pages without " + ", ".join(f"{name} {pool[name].null_count:,}" for name in columns))

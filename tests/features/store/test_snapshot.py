@@ -106,11 +106,15 @@ def test_several_threads(path) -> None:
     assert found == [50] * 4
 
 
-def test_missing_or_broken_files_say_so(tmp_path) -> None:
-    with pytest.raises(ContractError, match="missing"):
+def test_a_missing_file_says_so(tmp_path) -> None:
+    with pytest.raises(ContractError, match=r"none\.sqlite is missing"):
         UserSnapshot(tmp_path / "none.sqlite")
-    (tmp_path / "bad.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(ContractError, match="cannot be read"):
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"[]"])
+def test_a_broken_file_says_so(tmp_path, content) -> None:
+    (tmp_path / "bad.sqlite").write_bytes(content)
+    with pytest.raises(ContractError, match=r"bad\.sqlite cannot be read"):
         UserSnapshot(tmp_path / "bad.sqlite")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pageopt.check.findings import CheckReport, Shape
 from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
 from pageopt.engine.bundle import Bundle
+from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
 from pageopt.evaluation.compare import LoggedPages
@@ -19,6 +20,8 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
+from pageopt.features.store.base import UserStore
+from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.policies.static import static_pages
 from pageopt.release.gates import data as data_gate
 from pageopt.release.gates import drift as drift_gate
@@ -55,6 +58,11 @@ class Judge:
     def engine(self) -> PageEngine:
         """The candidate."""
         return PageEngine(self.workspace.bundle)
+
+    @cached_property
+    def users(self) -> UserStore:
+        """What the candidate knows of users."""
+        return UserSnapshot(self.workspace.bundle / "users.sqlite")
 
     @cached_property
     def pages(self) -> SimulatedPages:
@@ -198,7 +206,8 @@ class Judge:
     def bento(self, url: str, version: str) -> list[Verdict]:
         """Smoke test and latency over HTTP of the Bento that serves this bundle at `url`."""
         some = parity_gate.spread(self.pages.counts, _SMOKE_PAGES)
-        tried = smoke.judge(url, self.engine, version, smoke.bodies(self.pages, self.engine, some))
+        decider = Decider(self.engine, self.users, version)
+        tried = smoke.judge(url, decider, smoke.bodies(self.pages, self.engine, some))
         if not tried.passed:
             return [tried]
         limits = self.limits.latency

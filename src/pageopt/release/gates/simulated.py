@@ -33,6 +33,10 @@ class SimulatedPages:
         names = [name for name in table.column_names if name != "candidates"]
         return cls({name: np.array(table.column(name).to_pylist(), dtype=object) for name in names}, candidates)
 
+    def raw(self, row: int) -> dict[str, Any]:
+        """The raw columns of one page."""
+        return {name: column[row] for name, column in self.fields.items()}
+
     def __len__(self) -> int:
         return len(self.candidates)
 

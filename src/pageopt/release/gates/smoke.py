@@ -1,54 +1,37 @@
 """Smoke test over HTTP on the built Bento: it answers what the bundle decides in this process."""
 
-import json
-from typing import Any
-
 import httpx
+import msgspec
 import numpy as np
 
 from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
-from pageopt.engine.requests import parse_page
+from pageopt.engine.requests import RankPage, parse_page
+from pageopt.problems.item import ITEM
 from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 
 
 def bodies(pages: SimulatedPages, engine: PageEngine, rows: np.ndarray) -> list[bytes]:
     """Bodies of /rank_page for some rows of the simulated pages."""
-    return [json.dumps({"page": _page(pages, engine, int(row))}).encode() for row in rows]
+    declared = ITEM.declared(engine.page_fields)
+
+    def body(row: int) -> bytes:
+        offered = [engine.module_ids[module] for module in pages.candidates[row] if module >= 0]
+        page = msgspec.structs.replace(ITEM.request(pages.raw(row), declared), candidates=offered)
+        return msgspec.json.encode(RankPage(page))
+
+    return [body(row) for row in rows.tolist()]
 
 
-def _page(pages: SimulatedPages, engine: PageEngine, row: int) -> dict[str, Any]:
-    def value(name: str) -> Any:
-        found = pages.fields[name][row] if name in pages.fields else None
-        return None if isinstance(found, float) and not np.isfinite(found) else found
-
-    hero = {
-        "item_id": value("hero_item_id") or "unknown",
-        "category": value("hero_category") or "unknown",
-        "title": value("hero_title"),
-        "price": value("hero_price"),
-    }
-    features = {name: value(name) for name in engine.features if value(name) is not None}
-    return {
-        "page_id": value("page_id"),
-        "user_id": value("user_id"),
-        "platform": value("platform") or "unknown",
-        "hero_item": {name: part for name, part in hero.items() if part is not None},
-        "candidates": [engine.module_ids[module] for module in pages.candidates[row] if module >= 0],
-        **({"features": features} if features else {}),
-    }
-
-
-def judge(url: str, engine: PageEngine, version: str, requests: list[bytes]) -> Verdict:
-    """The verdict on the Bento at `url`: same pages as in this process, the right version, and bad input refused."""
-    decider = Decider(engine, version)
+def judge(url: str, decider: Decider, requests: list[bytes]) -> Verdict:
+    """The verdict on the Bento at `url`: pages and version as of `decider` in this process, and bad input refused."""
     wrong: list[str] = []
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         for number, body in enumerate(requests):
             answer = client.post("/rank_page", content=body, headers={"content-type": "application/json"})
             expected, _ = decider.answer(parse_page(body, decider.limits))
-            problem = _difference(answer, [shown.module_id for shown in expected.modules], version)
+            problem = _difference(answer, [shown.module_id for shown in expected.modules], decider.version)
             if problem:
                 wrong.append(f"request {number + 1}: {problem}")
         bad = client.post("/rank_page", content=b'{"page": {}}', headers={"content-type": "application/json"})

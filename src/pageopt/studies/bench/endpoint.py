@@ -1,11 +1,13 @@
 """Latency and throughput of the promoted Bento over HTTP, beside the same server's answer that decides nothing."""
 
-import json
 import statistics
 
+import msgspec
 import pyarrow.parquet as pq
 
 from pageopt.config import ReleaseParams, load
+from pageopt.engine.requests import RankPage
+from pageopt.problems.item import ITEM
 from pageopt.release import bento
 from pageopt.release.gates.load import LoadResult, drive
 from pageopt.release.registry import Registry
@@ -48,22 +50,5 @@ def _floor(url: str, seconds: float, concurrency: int) -> LoadResult:
 
 
 def _bodies(workspace: Workspace) -> list[bytes]:
-    names = ["user_id", "platform", "hero_item_id", "hero_category", "hero_title", "hero_price"]
-    rows = pq.read_table(workspace.simulated / "pages.parquet", columns=names).to_pylist()
-    return [
-        json.dumps(
-            {
-                "page": {
-                    "user_id": row["user_id"],
-                    "platform": row["platform"] or "unknown",
-                    "hero_item": {
-                        "item_id": row["hero_item_id"] or "unknown",
-                        "category": row["hero_category"] or "unknown",
-                        "title": row["hero_title"],
-                        "price": row["hero_price"],
-                    },
-                }
-            }
-        ).encode()
-        for row in rows[:500]
-    ]
+    rows = pq.read_table(workspace.simulated / "pages.parquet").slice(0, 500).to_pylist()
+    return [msgspec.json.encode(RankPage(ITEM.request(row, ()))) for row in rows]

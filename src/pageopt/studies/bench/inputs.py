@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.features.encoder import EncodedPages
+from pageopt.features.fields import of_kind
 from pageopt.models.common.training import seeded
 from pageopt.models.item.network import ModuleTable, PageNetwork
 from pageopt.models.item.network_config import AboveMode, Architecture, NetworkConfig
+from pageopt.problems.item import ITEM
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Size:
     embedding: int = 32
     cardinalities: tuple[int, ...] = (5, 30, 30, 22)
     numerics: int = 60
-    texts: int = 1
+    texts: int = len(of_kind(ITEM.fields, "text"))
     title_tokens: int = 12
     vocabulary: int = 5000
     architecture: Architecture = "trnn"

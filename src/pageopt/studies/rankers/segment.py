@@ -1,4 +1,4 @@
-"""Popularity by segment: another order for each hero category."""
+"""Popularity by segment: another order for each category that a page is about."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,8 @@ from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS
 from pageopt.policies.greedy import greedy_pages
+from pageopt.problems.item import ITEM
 from pageopt.studies.rankers.popularity import of_shown, overall_rates, segment_rates
-
-_SEGMENT = "hero_category"
 
 
 class SegmentPopularity:
@@ -22,7 +21,7 @@ class SegmentPopularity:
 
     def __init__(self, encoder: Encoder, *, objective: str = "click", prior_views: float = 200.0) -> None:
         self._family, self._slots = encoder.module_family, encoder.slots
-        self._column = encoder.categorical_place(_SEGMENT)
+        self._column = encoder.categorical_place(ITEM.category)
         self._objective = HEADS.index(objective)
         self._prior_views = prior_views
         self._rates = np.zeros((encoder.cardinalities[self._column], len(self._family), len(HEADS)))
