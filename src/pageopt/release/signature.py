@@ -8,8 +8,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array, Object, Property
 from msgspec import inspect
 
-from pageopt.engine.decide import Answer
-from pageopt.engine.requests import Page
+from pageopt.problems.item import Answer, Page
 
 _PLAIN: dict[type, DataType] = {
     inspect.StrType: DataType.string,

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from pageopt.engine.decide import Answer, Shown
 from pageopt.engine.requests import MAX_PAGE_BYTES, RankPage
+from pageopt.problems.item import Answer, Shown
 from pageopt.serving.events import MAX_EVENTS_BYTES, Receipt, RecordEvents
 
 
