@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pageopt.engine.bundle import Bundle
+from pageopt.engine.session import open_session
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
 from pageopt.search.decision import Decision
@@ -47,7 +47,7 @@ class PageEngine:
             raise ExportError(
                 f"{bundle_dir / 'bundle.json'} and {bundle_dir / 'encoder'} are of two models. {_REBUILD}"
             )
-        self._session = _load(bundle_dir / "page.onnx", _open_graph)
+        self._session = _load(bundle_dir / "page.onnx", open_session)
         self._inputs = {each.name for each in self._session.get_inputs()}
         if not self._inputs <= _INPUTS or not set(_OUTPUTS) <= {each.name for each in self._session.get_outputs()}:
             raise ExportError(
@@ -129,14 +129,3 @@ def _load(path: Path, read: Any) -> Any:
         raise
     except Exception as error:  # each format has its own errors; the file's name is what helps
         raise ExportError(f"{path} cannot be loaded: {error}. {_REBUILD}") from error
-
-
-def _open_graph(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    # Workers share the cores: a thread that spins while it waits takes time from the others.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -184,8 +184,8 @@ def _swap(order: np.ndarray, families: np.ndarray, depth: int) -> None:
     for slot in range(1, min(depth, order.shape[1] - 1)):
         rows = np.flatnonzero(family[:, slot] == family[:, slot - 1])
         other = family[rows, slot + 1 :] != family[rows, slot - 1, None]
-        found = other.any(axis=1)
-        rows, partner = rows[found], slot + 1 + other[found].argmax(axis=1)
+        can = other.any(axis=1)
+        rows, partner = rows[can], slot + 1 + other[can].argmax(axis=1)
         for array in (order, family):
             array[rows, slot], array[rows, partner] = array[rows, partner], array[rows, slot]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from pageopt.config import SearchParams
 from pageopt.engine.bundle import Bundle, Origin
+from pageopt.engine.session import open_session
 from pageopt.errors import ExportError
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
@@ -106,9 +106,7 @@ def compare(
     Raises ExportError where a probability or score differs by more than `tolerance`, or a page differs whose score does
     not tie within it.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
+    session = open_session(onnx_file)
     taken = {each.name for each in session.get_inputs()}
     pages = ties = 0
     error = 0.0

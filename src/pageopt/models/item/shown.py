@@ -13,7 +13,7 @@ _BATCH = 4096
 
 def shown_chances(model: PageNetwork, encoded: EncodedPages, module: NDArray[np.int64]) -> NDArray[np.float64]:
     """P(click), P(intent), P(purchase) `[pages, slots, 3]` of `module [pages, slots]`; 0 where it is -1."""
-    found = np.zeros((*module.shape, len(HEADS)))
+    chances = np.zeros((*module.shape, len(HEADS)))
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(module), _BATCH):
@@ -21,5 +21,5 @@ def shown_chances(model: PageNetwork, encoded: EncodedPages, module: NDArray[np.
             page = encoded.take(rows)
             shown = torch.from_numpy(module[rows])
             logits = model(*map(torch.from_numpy, (page.categorical, page.numeric, page.tokens)), shown)
-            found[rows] = torch.where((shown >= 0).unsqueeze(-1), torch.sigmoid(logits), 0).numpy()
-    return found
+            chances[rows] = torch.where((shown >= 0).unsqueeze(-1), torch.sigmoid(logits), 0).numpy()
+    return chances

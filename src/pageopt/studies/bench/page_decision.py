@@ -2,13 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import onnxruntime
 import torch
 import xgboost
 
+from pageopt.engine.session import open_session
 from pageopt.models.common.training import reproducible
 from pageopt.release.export import page_onnx, random_inputs
 from pageopt.search.graph import INPUT_NAMES, PageGraph
@@ -34,7 +34,7 @@ def page_decision(
     page = random_inputs(model.config, 1, candidates)
     page = (*page[:-2], torch.ones_like(page[-2]), torch.full_like(page[-1], size.slots))
     feed = {name: value.numpy() for name, value in zip(INPUT_NAMES, page, strict=True)}
-    session = _session(page_onnx(graph, model.config).SerializeToString())
+    session = open_session(page_onnx(graph, model.config).SerializeToString())
     booster, rows = _booster(candidates)
 
     def eager() -> None:
@@ -50,15 +50,8 @@ def page_decision(
         "eager": eager,
         "xgboost": scorings,
     }
-    times: dict[str, list[float]] = {name: [] for name in work}
     with reproducible(threads):
-        for turn in range(calls // CALLS_A_TURN + 1):
-            for name, run in work.items():
-                for _ in range(CALLS_A_TURN):
-                    start = time.perf_counter()
-                    run()
-                    if turn:  # the first turn fills caches
-                        times[name].append((time.perf_counter() - start) * 1e3)
+        times = _milliseconds(work, calls)
     median = {name: statistics.median(each) for name, each in times.items()}
     return {
         "onnx_p50_ms": median["onnx"],
@@ -78,12 +71,17 @@ def page_decision(
     }
 
 
-def _session(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def _milliseconds(work: Mapping[str, Callable[[], object]], calls: int) -> dict[str, list[float]]:
+    """Of each call, by name: in turns, of which the first fills the caches and does not count."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(calls // CALLS_A_TURN + 1):
+        for name, call in work.items():
+            for _ in range(CALLS_A_TURN):
+                start = time.perf_counter()
+                call()
+                if turn:
+                    times[name].append((time.perf_counter() - start) * 1e3)
+    return times
 
 
 def _booster(rows: int) -> tuple[xgboost.Booster, np.ndarray]:

@@ -24,7 +24,7 @@ class StageCost:
     peak_gib: float
 
 
-def _run(stage: str, folder: Path) -> StageCost:
+def _cost_of(stage: str, folder: Path) -> StageCost:
     log = folder / f"{stage}.log"
     started = time.perf_counter()
     with log.open("wb") as output:
@@ -49,4 +49,4 @@ def measure(workspace: Workspace, pages: int) -> dict[str, StageCost]:
         scale = folder / "scale.yaml"
         scale.write_text(f"collect: {{simulator: {{pages: {pages}, users: {max(pages // 10, 100)}}}}}\n")
         apply(folder / "params.yaml", scale)
-        return {stage: _run(stage, folder) for stage in STAGES}
+        return {stage: _cost_of(stage, folder) for stage in STAGES}

@@ -102,14 +102,14 @@ class BoostedTrees:
 
     def score(self, pages: Pages) -> NDArray[np.float64]:
         """Each module in its slot; see `Ranker.score`."""
-        found = np.zeros((*pages.module.shape, len(HEADS)))
+        chances = np.zeros((*pages.module.shape, len(HEADS)))
         for start in range(0, len(pages), _PAGES_AT_ONCE):
             part = slice(start, start + _PAGES_AT_ONCE)
             page, slot = np.nonzero(pages.module[part] >= 0)
             rows = self._features.rows(pages.encoded.take(part), page, slot, pages.module[part][page, slot])
             for head, booster in self._boosters.items():
-                found[part][page, slot, HEADS.index(head)] = booster.inplace_predict(rows)
-        return found
+                chances[part][page, slot, HEADS.index(head)] = booster.inplace_predict(rows)
+        return chances
 
     def page(self, encoded: EncodedPages, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
         """Every candidate in every slot, then slot by slot the best; see `Ranker.page`."""

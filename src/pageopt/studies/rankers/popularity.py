@@ -48,5 +48,5 @@ def _shrunk(earned: Rates, views: Rates, prior: Rates, prior_views: float) -> Ra
 def of_shown(rates: Rates, pages: Pages) -> Rates:
     """`rates`, `[M, Q]`, or by page `[P, M, Q]`, of the modules that pages show, `[P, K, Q]`; 0 in empty slots."""
     at = np.maximum(pages.module, 0)
-    found = rates[at] if rates.ndim == 2 else np.take_along_axis(rates, at[..., None], axis=1)
-    return np.where(pages.observed[..., None], found, 0.0)
+    shown = rates[at] if rates.ndim == 2 else np.take_along_axis(rates, at[..., None], axis=1)
+    return np.where(pages.observed[..., None], shown, 0.0)

@@ -44,14 +44,14 @@ class Tracking:
 
     def done(self) -> list[Trial]:
         """The finished trials, by number. Runs of trials that were killed are marked so, and their trials are open."""
-        found: dict[int, Trial] = {}
+        trials: dict[int, Trial] = {}
         for run in self._search(f"tags.`{_PARENT}` = '{self.parent}'"):
             if run.info.status == _FINISHED and SCORE in run.data.metrics:
                 trial = _trial(run)
-                found.setdefault(trial.number, trial)
+                trials.setdefault(trial.number, trial)
             elif run.info.status == _RUNNING:
                 self._client.set_terminated(run.info.run_id, _KILLED)
-        return [found[number] for number in sorted(found)]
+        return [trials[number] for number in sorted(trials)]
 
     def begin(self, number: int, values: Mapping[str, Value]) -> str:
         """A run for a trial; returns its id."""

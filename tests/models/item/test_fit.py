@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pageopt.config import TrainParams, load
+from pageopt.errors import TrainingError
+from pageopt.features.encoder import Encoder
+from pageopt.features.fields import Field
+from pageopt.models.item.data import PageTensors
+from pageopt.models.item.fit import fit
+
+ROOT = Path(__file__).parents[3]
+PARAMS = load(ROOT / "params.yaml", TrainParams).model_copy(
+    update={"threads": 1, "epochs": 1, "batch_size": 128, "width": 8, "embedding": 4}
+)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.fit(
+        [Field("platform", "categorical", "page")],
+        {"platform": ["app", "web"]},
+        [Field("family", "categorical", "module")],
+        {"module_id": ["a", "b", "c", "d"], "family": ["x", "y", "x", "y"]},
+        slots=3,
+        min_count=1,
+        title_tokens=2,
+        vocabulary=5,
+    )
+
+
+def _pages(encoder: Encoder, count: int, seed: int, **rates: float) -> PageTensors:
+    """Random pages whose labels are 1 at `rates`."""
+    random = np.random.default_rng(seed)
+    encoded = encoder.encode({"platform": random.choice(["app", "web"], count).tolist()})
+    module = random.random((count, 4)).argsort(1)[:, :3]
+    labels = {
+        name: torch.from_numpy((random.random(module.shape) < rate).astype(np.float32)) for name, rate in rates.items()
+    }
+    ones = torch.ones(module.shape)
+    inputs = (encoded.categorical, encoded.numeric, encoded.tokens, module)
+    return PageTensors(*map(torch.from_numpy, inputs), labels, dict.fromkeys(labels, ones))
+
+
+def test_losses_without_a_positive_label_are_left_out(encoder: Encoder) -> None:
+    train, valid = (_pages(encoder, 200, seed, click=0.3, intent=0.0, purchase=0.1) for seed in (1, 2))
+    model, record = fit(encoder, PARAMS, train, valid, single_slots=False)
+    assert model.config.losses == ("click", "purchase") == tuple(record.best.valid)
+
+
+def test_logs_without_any_positive_label_are_refused(encoder: Encoder) -> None:
+    pages = _pages(encoder, 20, 1, click=0.0, purchase=0.0)
+    with pytest.raises(TrainingError, match=r"None of train\.losses \['click', 'purchase'\] .* on 20 training pages"):
+        fit(encoder, PARAMS, pages, pages, single_slots=False)
+
+
+@pytest.mark.parametrize(("single_slots", "ways"), [(True, {"hidden"}), (False, {"chosen", "hidden"})])
+def test_logs_of_single_slots_teach_nothing_of_modules_above(encoder: Encoder, single_slots: bool, ways: set) -> None:
+    train, valid = (_pages(encoder, 200, seed, click=0.3) for seed in (1, 2))
+    model, record = fit(encoder, PARAMS, train, valid, single_slots=single_slots)
+    assert model.config.above == record.best.way
+    assert model.config.above in ways
+    assert (record.best.otherwise is None) == single_slots
+
+
+def test_the_same_pages_and_params_give_the_same_weights(encoder: Encoder) -> None:
+    train, valid = (_pages(encoder, 200, seed, click=0.3) for seed in (1, 2))
+    first, second, other = (
+        fit(encoder, PARAMS.model_copy(update={"seed": seed}), train, valid, single_slots=False)[0].state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["heads.weight"], other["heads.weight"])
