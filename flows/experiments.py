@@ -44,7 +44,7 @@ def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
             logger.info("%s is done", stage)
             bar.update(shown, advance=1, last=stage)
 
-        runner.run(root, wanted, processes, done)
+        runner.bring_up_to_date(root, wanted, processes, done)
         bar.update(shown, completed=len(wanted), last="")
     return len(wanted)
 

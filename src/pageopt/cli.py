@@ -98,17 +98,17 @@ def cell(
     variant: Variant, model: Annotated[str, typer.Argument(help="a name of experiments/models.yaml")], seed: Seed
 ) -> None:
     """Train one model in one world and judge its pages: experiments/cells."""
-    from pageopt.studies.experiments.cell import run
+    from pageopt.studies.experiments.cell import train_and_judge
 
-    run(Workspace.find(), variant, model, seed)
+    train_and_judge(Workspace.find(), variant, model, seed)
 
 
 @_experiment.command()
 def exploration(seed: Seed) -> None:
     """Run every exploration policy in the shop of a seed: experiments/exploration."""
-    from pageopt.studies.experiments.exploration import run
+    from pageopt.studies.experiments.exploration import explore
 
-    run(Workspace.find(), seed)
+    explore(Workspace.find(), seed)
 
 
 @_app.command()

@@ -110,7 +110,7 @@ def test_a_control_that_may_be_zero_bounds_no_lift() -> None:
     written = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert written["low"] is written["high"] is None
     assert written["value"] == found.value == pytest.approx(2.0)
-    assert written["difference"] == found.difference.as_json()
+    assert written["difference"] == vars(found.difference)
     assert written["users_by_arm"] == [20, 20]
 
 

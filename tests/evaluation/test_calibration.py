@@ -21,12 +21,12 @@ def test_bins_are_those_of_scikit_learn(ties):
         chance = np.round(chance, 1)  # few values, many in one bin; some bins are empty
     found = calibration(label, chance, page, UserBootstrap(2000, replicates=50))
     observed, predicted = calibration_curve(label, chance, n_bins=10, strategy="quantile")
-    np.testing.assert_allclose([b.observed.value for b in found.bins], observed, atol=1e-12)
+    np.testing.assert_allclose([b.observed for b in found.bins], observed, atol=1e-12)
     np.testing.assert_allclose([b.predicted for b in found.bins], predicted, atol=1e-12)
     counts = np.array([b.count for b in found.bins])
     assert counts.sum() == len(chance)
     assert found.error.value == pytest.approx((counts * np.abs(observed - predicted)).sum() / counts.sum(), abs=1e-12)
-    assert all(b.observed.low <= b.observed.value <= b.observed.high for b in found.bins)
+    assert all(b.low <= b.observed <= b.high for b in found.bins)
 
 
 def test_right_probabilities_have_little_error_and_wrong_ones_much():
@@ -36,7 +36,7 @@ def test_right_probabilities_have_little_error_and_wrong_ones_much():
     assert right.error.value < 0.015
     assert twice.error.value == pytest.approx(np.minimum(2 * chance, 1).mean() - label.mean(), abs=0.01)
     assert right.error.high < twice.error.low
-    held = [b.observed.low <= b.predicted <= b.observed.high for b in right.bins]
+    held = [b.low <= b.predicted <= b.high for b in right.bins]
     assert sum(held) >= 8
 
 
@@ -50,7 +50,7 @@ def test_intervals_are_of_users():
     )
     by_user = calibration(label, chance, page, UserBootstrap(2000, np.repeat(np.arange(400), 5), replicates=200))
     by_page = calibration(label, chance, page, UserBootstrap(2000, replicates=200))
-    widths = [np.mean([b.observed.high - b.observed.low for b in found.bins]) for found in (by_user, by_page)]
+    widths = [np.mean([b.high - b.low for b in found.bins]) for found in (by_user, by_page)]
     assert widths[0] == pytest.approx(widths[1] * np.sqrt(5), rel=0.2)
 
 

@@ -86,6 +86,6 @@ def test_slots_that_too_few_pages_agree_down_to():
     weight = np.zeros((200, 3))
     weight[:100, 0], weight[:30, 1], weight[:4, 2] = 5, 20, 60
     found = cascade_support(weight)
-    assert found["pages"] == [100, 30, 4]
-    assert "slots from 3 on to q̂: 4 logged pages" in found["warning"]
-    assert cascade_support(weight[:, :2])["warning"] is None
+    assert found.pages == [100, 30, 4]
+    assert "slots from 3 on to q̂: 4 logged pages" in found.warning
+    assert cascade_support(weight[:, :2]).warning is None

@@ -10,8 +10,8 @@ from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.evaluation.reward_check import check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import diagnose, match_weights
+from pageopt.studies.coverage.judged_shop import MOST_CLICKED, JudgedShop
 from pageopt.studies.coverage.settings import Settings
-from pageopt.studies.coverage.world import MOST_CLICKED, World
 
 SETTINGS = Settings()
 PARAMS = SETTINGS.evaluate.model_copy(update={"bootstrap": 100, "max_weight": 200.0})
@@ -19,7 +19,7 @@ PARAMS = SETTINGS.evaluate.model_copy(update={"bootstrap": 100, "max_weight": 20
 
 @pytest.fixture(scope="module")
 def world():
-    return World.build(SETTINGS, page_effects=False)
+    return JudgedShop.build(SETTINGS, page_effects=False)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def _diagnosed(pages, target, reward_model, params=PARAMS):
 def test_a_sound_log_raises_no_warning(log, reward_model):
     pages, target = log
     found = _diagnosed(pages, target, reward_model)
-    assert found["warnings"] == []
-    assert found["consistent"]
-    assert found["groups"]["by"] in ("wanted module", "modules available")
+    assert found.warnings == []
+    assert found.consistent
+    assert found.groups.by in ("wanted module", "modules available")
     checks = LoggedPages(pages, reward_model, PARAMS).check_reward_model()
     assert [check.warnings for check in checks.values()] == [[], []]
     click = checks["click"]
@@ -69,7 +69,7 @@ def test_sound_logs_of_other_people_raise_none_either(world, seed):
     pages, target = sound.pages, sound.targets[MOST_CLICKED]
     weights = match_weights(target, pages.module, pages.propensity, target >= 0, 200)
     found = diagnose(weights, UserBootstrap(len(pages), pages.user_id), (pages.candidates >= 0).sum(axis=1))
-    assert found["warnings"] == []
+    assert found.warnings == []
 
 
 def test_propensities_twice_too_large_in_one_slot(log, reward_model):
@@ -77,9 +77,9 @@ def test_propensities_twice_too_large_in_one_slot(log, reward_model):
     wrong = pages.propensity.copy()
     wrong[:, 1] *= 2
     found = _diagnosed(replace(pages, propensity=wrong), target, reward_model)
-    assert not found["consistent"]
-    assert any("in slot 2" in warning and "wrong propensities" in warning for warning in found["warnings"])
-    assert found["slots"][1]["mean"] == pytest.approx(0.5, abs=0.05)
+    assert not found.consistent
+    assert any("in slot 2" in warning and "wrong propensities" in warning for warning in found.warnings)
+    assert found.slots[1].mean == pytest.approx(0.5, abs=0.05)
 
 
 def test_propensities_shuffled_between_pages(log, reward_model):
@@ -87,8 +87,8 @@ def test_propensities_shuffled_between_pages(log, reward_model):
     pages, target = log
     order = np.random.default_rng(0).permutation(len(pages))
     found = _diagnosed(replace(pages, propensity=pages.propensity[order]), target, reward_model)
-    assert abs(found["mean_weight"] - 1) < 0.1
-    assert any("modules available" in warning for warning in found["warnings"])
+    assert abs(found.mean_weight - 1) < 0.1
+    assert any("modules available" in warning for warning in found.warnings)
 
 
 def test_propensities_of_a_policy_with_favourites_shuffled_between_modules():
@@ -102,15 +102,15 @@ def test_propensities_of_a_policy_with_favourites_shuffled_between_modules():
         weights = match_weights(target, shown, propensity, np.ones(shown.shape, dtype=bool), 1000)
         return diagnose(weights, UserBootstrap(6000))
 
-    assert diagnosed(chances[shown])["warnings"] == []
+    assert diagnosed(chances[shown]).warnings == []
     found = diagnosed(chances[rng.permutation(6)][shown])
-    assert any("wanted module" in warning for warning in found["warnings"])
+    assert any("wanted module" in warning for warning in found.warnings)
 
 
 def test_weights_cut_hard_and_a_log_too_small(log, reward_model):
     pages, target = log
     found = _diagnosed(pages, target, reward_model, PARAMS.model_copy(update={"max_weight": 6.0}))
-    assert any("were cut at max_weight" in warning for warning in found["warnings"])
+    assert any("were cut at max_weight" in warning for warning in found.warnings)
     few = np.arange(60)
     small = replace(
         pages,
@@ -119,14 +119,14 @@ def test_weights_cut_hard_and_a_log_too_small(log, reward_model):
         encoded=pages.encoded.take(few),
     )
     found = _diagnosed(small, target[few], reward_model)
-    assert any("pages of the policy's own traffic" in warning for warning in found["warnings"])
+    assert any("pages of the policy's own traffic" in warning for warning in found.warnings)
 
 
 def test_pages_that_never_agree_with_the_policy(log, reward_model):
     pages, target = log
     elsewhere = np.where(pages.module == target, -1, target)  # what the log happens to show is left out
     found = _diagnosed(pages, elsewhere, reward_model)
-    assert any("agree with the policy anywhere" in warning for warning in found["warnings"])
+    assert any("agree with the policy anywhere" in warning for warning in found.warnings)
 
 
 def test_a_reward_model_fitted_on_its_own_test_pages(world, log, reward_model):

@@ -64,7 +64,7 @@ class Lift:
         }
         return {
             **numbers,
-            "difference": self.difference.as_json(),
+            "difference": vars(self.difference),
             "users_by_arm": list(self.users_by_arm),
             "pages_by_arm": list(self.pages_by_arm),
         }

@@ -4,7 +4,7 @@ Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayes
 equally many impressions, since probabilities of a click are small and close together.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,9 @@ class Bin:
 
     count: int
     predicted: float
-    observed: Estimate
-
-    def as_json(self) -> dict[str, float]:
-        """{"count", "predicted", "observed", "low", "high"}."""
-        observed = self.observed
-        return {
-            "count": self.count,
-            "predicted": self.predicted,
-            "observed": observed.value,
-            "low": observed.low,
-            "high": observed.high,
-        }
+    observed: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def calibration(
             Bin(
                 int(count[b]),
                 float(predicted[b] / count[b]),
-                bootstrap.interval(float(observed[b] / count[b]), rates[:, b]),
+                *astuple(bootstrap.interval(float(observed[b] / count[b]), rates[:, b])),
             )
             for b in range(filled)
         ),

@@ -5,6 +5,8 @@ Of a Thompson sampler the chance of a module given those above would need the po
 it, and marginal propensities in its place would bias the weights without a sign of it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,11 +68,16 @@ def unknown_conditionals(
     return None
 
 
-def cascade_support(weight: Floats) -> dict[str, object]:
-    """{"pages", "warning"} of w_{1:s} `[pages, slots]`: pages that agree with the policy down to each slot.
+@dataclass(frozen=True)
+class CascadeSupport:
+    """Pages that agree with the policy down to each slot; `warning` says from which on fewer than MIN_AGREEING do."""
 
-    The warning, None or one line, says from which slot on fewer than MIN_AGREEING do.
-    """
+    pages: list[int]
+    warning: str | None
+
+
+def cascade_support(weight: Floats) -> CascadeSupport:
+    """What the weights w_{1:s} `[pages, slots]` rest on."""
     agreeing = (weight > 0).sum(axis=0)
     few = np.flatnonzero(agreeing < MIN_AGREEING)
     warning = None
@@ -79,4 +86,4 @@ def cascade_support(weight: Floats) -> dict[str, object]:
             f"Cascade-DR leaves slots from {int(few[0]) + 1} on to q̂: {int(agreeing[few[0]])} logged pages agree with "
             f"the policy down to there, fewer than {MIN_AGREEING}"
         )
-    return {"pages": agreeing.tolist(), "warning": warning}
+    return CascadeSupport(agreeing.tolist(), warning)

@@ -19,7 +19,8 @@ from pageopt.config import EvaluateParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.cascade import cascade_ratio, unknown_conditionals
 from pageopt.evaluation.estimate import Floats, UserBootstrap
-from pageopt.evaluation.offpolicy import Difference, cascade_weights, dr_contributions, ips_contributions, paired
+from pageopt.evaluation.offpolicy import Difference, cascade_weights, paired
+from pageopt.evaluation.policy_value import PolicyValue, Reward, Terms
 from pageopt.evaluation.reward_check import RewardCheck, check_reward_model
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
@@ -29,71 +30,6 @@ from pageopt.features.pages import Pages
 PRODUCTION = "production"
 # Of a policy that shows everything the estimated share of modules shown is 1, give or take the noise of small logs.
 FULL_SUPPORT = 0.9
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The parts of every estimator for one reward; `[pages, slots]`, 0 in slots that do not count."""
-
-    reward: Floats
-    weight: Floats
-    q_logged: Floats
-    q_target: Floats
-
-    @cached_property
-    def matched(self) -> int:
-        """Rewards in slots where the log shows what the policy wants: the evidence behind an estimate.
-
-        With fewer than `power.ENOUGH_EVENTS` an interval cannot be trusted: a resample has no other rewards to draw.
-        """
-        return int(((self.reward > 0) & (self.weight > 0)).sum())
-
-    @cached_property
-    def dm(self) -> Floats:
-        """What each page adds to the DM mean, `[pages]`."""
-        return self.q_target.sum(axis=1)
-
-    @cached_property
-    def ips(self) -> Floats:
-        """What each page adds to the IPS mean, `[pages]`."""
-        return ips_contributions(self.reward, self.weight)
-
-    @cached_property
-    def dr(self) -> Floats:
-        """What each page adds to the DR mean, `[pages]`."""
-        return dr_contributions(self.reward, self.weight, self.q_logged, self.q_target)
-
-
-@dataclass(frozen=True)
-class PolicyValue:
-    """One policy on the pages of a log that the estimators can use.
-
-    Attributes:
-        rows: `[pages]` index into the pages given.
-        user_id: `[pages]`, the unit of the bootstrap; null pages stand alone.
-        weights: importance weights of the policy.
-        click, purchase: terms of CTR and PTR; `value.ctr` and `value.ptr` are their DR contributions `[pages]`.
-        single: the log shows one slot a page, so a page's value is that slot's.
-        cascade: w_{1:s} `[pages, slots]` of Cascade-DR, cut at max_cascade_weight; None where it is not offered.
-    """
-
-    rows: NDArray[np.int64]
-    user_id: NDArray
-    weights: Weights
-    click: Terms
-    purchase: Terms
-    single: bool
-    cascade: Floats | None = None
-
-    @property
-    def ctr(self) -> Floats:
-        """DR contributions of clicks `[pages]`; their mean is the CTR: modules clicked per page shown."""
-        return self.click.dr
-
-    @property
-    def ptr(self) -> Floats:
-        """DR contributions of purchases `[pages]`; their mean is the PTR: modules bought from per page shown."""
-        return self.purchase.dr
 
 
 @dataclass(frozen=True)
@@ -209,7 +145,7 @@ class LoggedPages:
         self._counted = counted_slots(self.module)
         self.available = None if pages.candidates is None else (pages.candidates[self.rows] >= 0).sum(axis=1)
         self._policy = pages.policy[self.rows]
-        self._rewards = {
+        self._rewards: dict[Reward, Floats] = {
             "click": pages.click[self.rows].astype(np.float64),
             "purchase": pages.purchase[self.rows].astype(np.float64),
         }
@@ -221,7 +157,7 @@ class LoggedPages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def check_reward_model(self) -> dict[str, RewardCheck]:
+    def check_reward_model(self) -> dict[Reward, RewardCheck]:
         """Whether q̂ of "click" and "purchase" can be trusted on these pages."""
         cross_fitted = self._model.predict(self.encoded, self._units, self.module)
         in_sample = self._model.predict_in_sample(self.encoded, self._units, self.module)
@@ -240,10 +176,7 @@ class LoggedPages:
 
     def bootstrap(self) -> UserBootstrap:
         """Resamples of these pages' users, the same for every statistic."""
-        params = self._params
-        return UserBootstrap(
-            len(self), self.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
-        )
+        return UserBootstrap.of(self.user_id, self._params)
 
     def value(self, modules: NDArray) -> PolicyValue:
         """The policy that shows `modules [exploration pages, slots]` (indices, -1 where a page ends)."""
@@ -261,7 +194,7 @@ class LoggedPages:
         Marginals do not say what stands above: a page-aware q̂ is asked as if nothing were known of it.
         """
         weights = stochastic_weights(probability, self.module, self.propensity, self._counted, self._params.max_weight)
-        q_target = {name: np.zeros(self.module.shape) for name in self._rewards}
+        q_target: dict[str, Floats] = {name: np.zeros(self.module.shape) for name in self._rewards}
         unknown = np.full(self.module.shape, -1)
         for module in np.flatnonzero(probability.any(axis=0)):
             everywhere = np.where(self._counted & (probability[:, module] > 0), module, -1)
@@ -296,7 +229,5 @@ def compare(first: PolicyValue, second: PolicyValue, params: EvaluateParams) -> 
     """Paired DR differences with intervals over users. Raises EvaluationError unless both are of the same pages."""
     if not np.array_equal(first.rows, second.rows):
         raise EvaluationError("Two policies can be compared on the same pages only, and these were judged on others.")
-    bootstrap = UserBootstrap(
-        len(first.rows), first.user_id, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
-    )
+    bootstrap = UserBootstrap.of(first.user_id, params)
     return Comparison(paired(first.ctr, second.ctr, bootstrap), paired(first.ptr, second.ptr, bootstrap))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from pageopt.config import EvaluateParams
 from pageopt.errors import EvaluationError
 
 Floats = NDArray[np.float64]
@@ -20,10 +21,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-    def as_json(self) -> dict[str, float]:
-        """{"value", "low", "high"}, as in reports/evaluation.json."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def check_numbers(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> Floats:
@@ -89,6 +86,17 @@ class UserBootstrap:
         self.replicates = replicates
         self.confidence = confidence
         self._seed = seed
+
+    @classmethod
+    def of(cls, user_id: ArrayLike, params: EvaluateParams) -> "UserBootstrap":
+        """Resamples of the pages of `user_id [pages]`, as stage evaluate makes them."""
+        return cls(
+            len(np.asarray(user_id)),
+            user_id,
+            seed=params.seed,
+            replicates=params.bootstrap,
+            confidence=params.confidence,
+        )
 
     @cached_property
     def counts(self) -> NDArray[np.uint8]:

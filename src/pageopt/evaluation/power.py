@@ -46,10 +46,6 @@ class Power:
     pages_needed: dict[str, int]
     verdict: str
 
-    def as_json(self) -> dict[str, object]:
-        """As in reports/evaluation.json."""
-        return dict(vars(self))
-
 
 def _quantiles(confidence: float, power: float) -> float:
     if not (0 < confidence < 1 and 0 < power < 1):

@@ -1,141 +1,125 @@
 """Policy values as reports/evaluation.json holds them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
+from pageopt.config import EvaluateParams
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.compare import PolicyValue, Terms
-from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
-from pageopt.evaluation.offpolicy import Difference, dr_contributions, paired, sndr_estimate, snips_estimate
-from pageopt.evaluation.power import power_of
+from pageopt.evaluation.cascade import cascade_support
+from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.estimate import UserBootstrap
+from pageopt.evaluation.estimators import ESTIMATORS, Estimator
+from pageopt.evaluation.figures import Change, Diagnostics, Earned, Evaluation, Figure, ModelFigures
+from pageopt.evaluation.offpolicy import Difference, paired
+from pageopt.evaluation.policy_value import METRICS, Metric, PolicyValue, Reward
+from pageopt.evaluation.power import Power, power_of
+from pageopt.evaluation.reward_check import RewardCheck
+from pageopt.evaluation.weights import diagnose
 from pageopt.features.pages import Pages
 
-METRICS = {"ctr": "click", "ptr": "purchase"}
-NOTHING: dict[str, float | None] = {"value": None, "low": None, "high": None}
+
+def estimates(value: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Figure]:
+    """CTR and PTR by every estimator that the log offers: "ctr_dm", "ctr_ips", … "ptr_cascade_dr"."""
+    figures = {
+        f"{metric}_{name}": _figure(estimator, value, metric, bootstrap)
+        for metric in METRICS
+        for name, estimator in ESTIMATORS.items()
+    }
+    return {name: figure for name, figure in figures.items() if figure is not UNSET}
 
 
-def terms_of(value: PolicyValue, metric: str) -> Terms:
-    """The terms of "ctr" or "ptr"."""
-    return value.click if metric == "ctr" else value.purchase
-
-
-def estimates(value: PolicyValue, bootstrap: UserBootstrap) -> dict[str, dict[str, Any]]:
-    """{"ctr_dm", "ctr_ips", "ctr_snips", "ctr_dr", "ctr_sndr", "ctr_cascade_dr", "ptr_…"}: {"value", "low", "high"}.
-
-    Nulls where undefined; Cascade-DR only where it is offered.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for metric in METRICS:
-        terms = terms_of(value, metric)
-        found[f"{metric}_dm"] = bootstrap.mean(terms.dm).as_json()
-        found[f"{metric}_ips"] = bootstrap.mean(terms.ips).as_json()
-        found |= {f"{metric}_{name}": estimate for name, estimate in _self_normalised(value, terms, bootstrap).items()}
-        found[f"{metric}_dr"] = bootstrap.mean(terms.dr).as_json()
-        if value.cascade is not None:
-            contribution = dr_contributions(terms.reward, value.cascade, terms.q_logged, terms.q_target)
-            found[f"{metric}_cascade_dr"] = bootstrap.mean(contribution).as_json()
-    return found
-
-
-def _self_normalised(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> dict[str, dict[str, Any]]:
-    """SNIPS and self-normalised DR over the slots that the policy fills."""
-    parts = [terms.reward, terms.weight, terms.q_logged, terms.q_target]
-    if value.single:  # one slot a page: all slots of the log together make the value of a page
-        parts = [part.sum(axis=1, keepdims=True) for part in parts]
-    else:
-        filled = value.weights.filled.any(axis=0)
-        parts = [part[:, filled] for part in parts]
-    reward, weight, q_logged, q_target = parts
+def _figure(estimator: Estimator, value: PolicyValue, metric: Metric, bootstrap: UserBootstrap) -> Figure | UnsetType:
     try:
-        return {
-            "snips": snips_estimate(reward, weight, bootstrap).as_json(),
-            "sndr": sndr_estimate(reward, weight, q_logged, q_target, bootstrap).as_json(),
-        }
+        estimate = estimator.estimate(value, value.terms(metric), bootstrap)
     except EvaluationError:
-        return {"snips": dict(NOTHING), "sndr": dict(NOTHING)}
+        return Figure.of(None)
+    return UNSET if estimate is None else Figure.of(estimate)
 
 
-def exactly(value: float) -> dict[str, float]:
-    """A value without error, in the form of an estimate."""
-    return Estimate(value, value, value).as_json()
+def change(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> Change:
+    """first − second by DR."""
+    ctr, ptr = (_difference(first, second, metric, bootstrap) for metric in METRICS)
+    return Change(
+        ctr_dr=Figure.of(ctr.absolute),
+        ctr_dr_relative=Figure.of(ctr.relative),
+        ptr_dr=Figure.of(ptr.absolute),
+        ptr_dr_relative=Figure.of(ptr.relative),
+    )
 
 
-def difference(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Any]:
-    """{"ctr_dr", "ctr_dr_relative", "ptr_dr", "ptr_dr_relative"} of first − second, paired by page."""
-    found: dict[str, Any] = {}
-    for metric, change in _differences(first, second, bootstrap).items():
-        found[f"{metric}_dr"] = change.absolute.as_json()
-        found[f"{metric}_dr_relative"] = change.relative.as_json() if change.relative else dict(NOTHING)
-    return found
-
-
-def power(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Any]:
+def power(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[Metric, Power]:
     """What the comparison could see, by metric (see `pageopt.evaluation.power`)."""
     return {
         metric: power_of(
-            terms_of(first, metric).dr,
-            terms_of(second, metric).dr,
-            change,
+            first.terms(metric).dr,
+            second.terms(metric).dr,
+            _difference(first, second, metric, bootstrap),
             bootstrap,
             metric=metric.upper(),
-            events=min(terms_of(first, metric).matched, terms_of(second, metric).matched),
-        ).as_json()
-        for metric, change in _differences(first, second, bootstrap).items()
+            events=min(first.terms(metric).matched, second.terms(metric).matched),
+        )
+        for metric in METRICS
     }
 
 
-def _differences(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Difference]:
-    return {metric: paired(terms_of(first, metric).dr, terms_of(second, metric).dr, bootstrap) for metric in METRICS}
+def _difference(first: PolicyValue, second: PolicyValue, metric: Metric, bootstrap: UserBootstrap) -> Difference:
+    return paired(first.terms(metric).dr, second.terms(metric).dr, bootstrap)
 
 
-def logged_policies(pages: Pages, *, seed: int, replicates: int, confidence: float) -> dict[str, dict[str, Any]]:
-    """What each logging policy earned on its own pages: {"ctr", "ptr", "pages"} by name."""
-    found: dict[str, dict[str, Any]] = {}
+def diagnostics(
+    value: PolicyValue, logged: LoggedPages, bootstrap: UserBootstrap, checks: Mapping[Reward, RewardCheck]
+) -> Diagnostics:
+    """Whether the log can judge the policy, with what `checks` say of q̂ among the warnings."""
+    diagnosis = diagnose(value.weights, bootstrap, logged.available)
+    warnings = [*diagnosis.warnings, *(line for check in checks.values() for line in check.warnings)]
+    return Diagnostics(
+        **vars(diagnosis) | {"warnings": warnings},
+        matched_clicks=value.click.matched,
+        matched_purchases=value.purchase.matched,
+        cascade=None if value.cascade is None else cascade_support(value.cascade),
+    )
+
+
+def logged_policies(
+    pages: Pages, shares: Mapping[str, float | None], used: Sequence[str], params: EvaluateParams
+) -> dict[str, Earned]:
+    """What each logging policy earned on its own pages. Those that explore are in `shares`, with the modules they show;
+    estimates are made on the pages of those `used`.
+    """
+    logged = {}
     policies = pages.policy.astype(str)
     for policy in sorted(set(policies)):
         rows = policies == policy
-        bootstrap = UserBootstrap(
-            int(rows.sum()), pages.user_id[rows], seed=seed, replicates=replicates, confidence=confidence
+        bootstrap = UserBootstrap.of(pages.user_id[rows], params)
+        ctr, ptr = (
+            Figure.of(bootstrap.mean(reward[rows].sum(axis=1, dtype=np.float64)))
+            for reward in (pages.click, pages.purchase)
         )
-        earned: dict[str, Floats] = {"ctr": pages.click[rows], "ptr": pages.purchase[rows]}
-        found[policy] = {
-            metric: bootstrap.mean(reward.sum(axis=1, dtype=np.float64)).as_json() for metric, reward in earned.items()
-        } | {"pages": int(rows.sum())}
-    return found
+        exploring = policy in shares
+        logged[policy] = Earned(
+            ctr,
+            ptr,
+            int(rows.sum()),
+            shares[policy] if exploring else UNSET,
+            policy in used if exploring else UNSET,
+        )
+    return logged
 
 
-def headline(evaluation: Mapping[str, Any], model: str, static: str) -> dict[str, float | None]:
+def headline(evaluation: Evaluation, model: str, static: str) -> dict[str, float | None]:
     """The dozen numbers of `evaluation` by which people compare two models; None where the log does not give one."""
-    earned, bar = evaluation["models"][model], evaluation["models"][static]
+    earned, bar = evaluation.models[model], evaluation.models[static]
+    change = evaluation.differences[f"{model} - {static}"]
     numbers: dict[str, float | None] = {}
     for metric in METRICS:
-        gain = evaluation["differences"][f"{model} - {static}"][f"{metric}_dr_relative"]
-        numbers |= {metric: earned[f"{metric}_dr"]["value"], f"{metric}_static": bar[f"{metric}_dr"]["value"]}
-        numbers |= {f"{metric}_gain": gain["value"], f"{metric}_gain_low": gain["low"]}
-        numbers |= {f"{metric}_gain_high": gain["high"]}
-    rest = ("auc", "ndcg", "ece_click", "true_ctr", "true_ptr")
-    return numbers | {name: earned.get(name, NOTHING)["value"] for name in rest}
+        numbers |= {metric: _value(earned, f"{metric}_dr"), f"{metric}_static": _value(bar, f"{metric}_dr")}
+        gain: Figure = getattr(change, f"{metric}_dr_relative")
+        numbers |= {f"{metric}_gain": gain.value, f"{metric}_gain_low": gain.low, f"{metric}_gain_high": gain.high}
+    return numbers | {name: _value(earned, name) for name in ("auc", "ndcg", "ece_click", "true_ctr", "true_ptr")}
 
 
-def as_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
-    """Rows {"model", "metric", "value", "low", "high", "true"} of reports/plots/estimates.csv."""
-    rows: list[dict[str, object]] = []
-    for model, metrics in models.items():
-        for metric, estimate in metrics.items():
-            if metric.startswith("true_") or metric == "calibration":
-                continue
-            true = metrics.get(f"true_{metric[:3]}") if metric[:4] in ("ctr_", "ptr_") else None
-            rows.append({"model": model, "metric": metric, **estimate, "true": true["value"] if true else None})
-    return rows
-
-
-def calibration_rows(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
-    """Rows {"model", "reward", "bin", "count", "predicted", "observed", "low", "high"} of plots/calibration.csv."""
-    return [
-        {"model": model, "reward": reward, "bin": number, **entry}
-        for model, metrics in models.items()
-        for reward, curve in metrics.get("calibration", {}).items()
-        for number, entry in enumerate(curve, 1)
-    ]
+def _value(figures: ModelFigures, name: str) -> float | None:
+    figure = figures.figure(name)
+    return figure.value if figure else None

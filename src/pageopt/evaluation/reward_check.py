@@ -37,10 +37,6 @@ class RewardCheck:
     loss_constant: float
     warnings: list[str]
 
-    def as_json(self) -> dict[str, object]:
-        """As in reports/evaluation.json."""
-        return dict(vars(self))
-
 
 def check_reward_model(
     name: str,

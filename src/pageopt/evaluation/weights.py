@@ -1,7 +1,6 @@
 """Importance weights by slot, and what they say about how far a log can be trusted to judge a policy."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,74 +89,112 @@ def _weights(
     return Weights(raw, np.minimum(raw, max_weight), filled, wanted)
 
 
-def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.int64] | None = None) -> dict[str, Any]:
-    """How well the log covers the policy, and whether its propensities can be right.
+@dataclass(frozen=True)
+class MeanWeight:
+    """Mean weight of a slot the policy fills: 1 if the propensities are right and the log could have shown all of the
+    policy's modules; and its distance from 1 in standard errors over users.
+    """
 
-    With right propensities the mean weight is 1 on any pages chosen by their contexts. It is judged on all pages, slot
-    by slot, by the module that the policy wants, and by the number of modules `available [pages]`: propensities that
-    were mixed up between pages or modules can have a mean weight of 1 over all of them.
+    mean: float
+    z: float
 
-    Returns:
+
+@dataclass(frozen=True)
+class Groups:
+    """Mean weights by wanted module or by modules available, whichever is less likely.
+
+    `p` is the chance that all mean weights are so far from 1 together (χ²); `group`, `mean` and `z` are those of the
+    one that is farthest.
+    """
+
+    by: str
+    p: float
+    group: int
+    mean: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How well a log covers a policy, and whether its propensities can be right.
+
+    Attributes:
         match_rate: share of the policy's slots where the log shows its module.
         effective_pages: Σ over slots of (Σw)²/Σw², divided by the slots that count: pages of the policy's own traffic
             that would say as much. Warns below MIN_EFFECTIVE_PAGES.
         clipped_share: share of the positive weights that were cut at max_weight. Warns above MAX_CLIPPED_SHARE.
         overlap: share of pages where at least one slot matches. Warns below MIN_OVERLAP.
-        mean_weight, mean_weight_z: mean weight of a slot the policy fills, 1 if the propensities are right and the log
-            could have shown all of the policy's modules, and its distance from 1 in standard errors over users. Warns
-            beyond MAX_MEAN_WEIGHT_Z.
-        slots: the same two, for each slot, None where the policy never fills it.
-        groups: by wanted module or by modules available, whichever is less likely: {"by", "p", "group", "mean", "z"},
-            with the chance p that all mean weights are so far from 1 together (χ²), and the one that is farthest; None
-            where all groups are too small to judge. Warns below MIN_GROUPS_P.
+        mean_weight, mean_weight_z: see `MeanWeight`; None where the policy fills no slot. Warns beyond
+            MAX_MEAN_WEIGHT_Z.
+        slots: the same for each slot, None where the policy never fills it.
+        groups: None where all groups are too small to judge. Warns below MIN_GROUPS_P.
         consistent: no mean weight is further from 1 than chance allows.
         warnings: one line for each limit passed.
+    """
+
+    match_rate: float
+    effective_pages: float
+    clipped_share: float
+    overlap: float
+    mean_weight: float | None
+    mean_weight_z: float | None
+    slots: list[MeanWeight | None]
+    groups: Groups | None
+    consistent: bool
+    warnings: list[str]
+
+
+def diagnose(weights: Weights, bootstrap: UserBootstrap, available: NDArray[np.int64] | None = None) -> Diagnosis:
+    """Judge weights by what they must be if the propensities are right.
+
+    Then the mean weight is 1 on any pages chosen by their contexts. It is judged on all pages, slot by slot, by the
+    module that the policy wants, and by the number of modules `available [pages]`: propensities that were mixed up
+    between pages or modules can have a mean weight of 1 over all of them.
     """
     positive, counted = weights.raw > 0, weights.filled > 0
     squares = (weights.clipped**2).sum(axis=0)
     sums = weights.clipped.sum(axis=0)
     used = squares > 0
-    by_slot = [_mean_weight(weights.raw[:, [s]], weights.filled[:, [s]], bootstrap) for s in range(counted.shape[1])]
+    effective_pages = float((sums[used] ** 2 / squares[used]).sum() / max(int(counted.any(axis=0).sum()), 1))
+    clipped_share = float((weights.raw > weights.clipped).sum() / max(positive.sum(), 1))
+    overlap = float(positive.any(axis=1).mean())
+    slots = [_mean_weight(weights.raw[:, [s]], weights.filled[:, [s]], bootstrap) for s in range(counted.shape[1])]
     overall = _mean_weight(weights.raw, weights.filled, bootstrap)
     groups = _groups(weights, available, bootstrap)
-    found: dict[str, Any] = {
-        "match_rate": float(positive.sum() / max(counted.sum(), 1)),
-        "effective_pages": float((sums[used] ** 2 / squares[used]).sum() / max(int(counted.any(axis=0).sum()), 1)),
-        "clipped_share": float((weights.raw > weights.clipped).sum() / max(positive.sum(), 1)),
-        "overlap": float(positive.any(axis=1).mean()),
-        "mean_weight": overall["mean"] if overall else None,
-        "mean_weight_z": overall["z"] if overall else None,
-        "slots": by_slot,
-        "groups": groups,
-    }
-    odd = _odd_means(overall, by_slot, groups)
-    return found | {"consistent": not odd, "warnings": [*odd, *_thin(found)]}
+    odd = _odd_means(overall, slots, groups)
+    return Diagnosis(
+        match_rate=float(positive.sum() / max(counted.sum(), 1)),
+        effective_pages=effective_pages,
+        clipped_share=clipped_share,
+        overlap=overlap,
+        mean_weight=overall.mean if overall else None,
+        mean_weight_z=overall.z if overall else None,
+        slots=slots,
+        groups=groups,
+        consistent=not odd,
+        warnings=[*odd, *_thin(effective_pages, clipped_share, overlap)],
+    )
 
 
-def _odd_means(
-    overall: dict[str, float] | None,
-    by_slot: list[dict[str, float] | None],
-    groups: dict[str, Any] | None,
-) -> list[str]:
+def _odd_means(overall: MeanWeight | None, slots: list[MeanWeight | None], groups: Groups | None) -> list[str]:
     """Mean weights that are not 1, in words."""
     why = "wrong propensities, or modules that the log could not show"
-    places = [("", overall)] + [(f" in slot {slot}", entry) for slot, entry in enumerate(by_slot, 1)]
-    found = [
-        f"mean weight {entry['mean']:.3f}{where} is {entry['z']:+.1f} standard errors from 1: {why}"
+    places = [("", overall)] + [(f" in slot {slot}", entry) for slot, entry in enumerate(slots, 1)]
+    odd = [
+        f"mean weight {entry.mean:.3f}{where} is {entry.z:+.1f} standard errors from 1: {why}"
         for where, entry in places
-        if entry is not None and abs(entry["z"]) > MAX_MEAN_WEIGHT_Z
+        if entry is not None and abs(entry.z) > MAX_MEAN_WEIGHT_Z
     ]
-    if groups is not None and groups["p"] < MIN_GROUPS_P:
-        found.append(
-            f"mean weights by {groups['by']} differ from 1 by more than chance allows, most with {groups['group']}: "
-            f"{groups['mean']:.3f}; {why}"
+    if groups is not None and groups.p < MIN_GROUPS_P:
+        odd.append(
+            f"mean weights by {groups.by} differ from 1 by more than chance allows, most with {groups.group}: "
+            f"{groups.mean:.3f}; {why}"
         )
-    return found
+    return odd
 
 
-def _thin(found: dict[str, Any]) -> list[str]:
+def _thin(pages: float, clipped: float, overlap: float) -> list[str]:
     """Limits of effective pages, clipping and overlap that were passed, in words."""
-    pages, clipped, overlap = found["effective_pages"], found["clipped_share"], found["overlap"]
     warnings = []
     if pages < MIN_EFFECTIVE_PAGES:
         warnings.append(f"the log is worth {pages:.0f} pages of the policy's own traffic, below {MIN_EFFECTIVE_PAGES}")
@@ -168,22 +205,21 @@ def _thin(found: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _groups(weights: Weights, available: NDArray[np.int64] | None, bootstrap: UserBootstrap) -> dict[str, Any] | None:
+def _groups(weights: Weights, available: NDArray[np.int64] | None, bootstrap: UserBootstrap) -> Groups | None:
     labels: dict[str, NDArray[np.int64]] = {}
     if weights.wanted is not None:
         labels["wanted module"] = weights.wanted
     if available is not None:
         labels["modules available"] = np.broadcast_to(available[:, None], weights.raw.shape)
-    worst: dict[str, Any] | None = None
+    worst: Groups | None = None
     for by, label in labels.items():
-        found = _group_means(weights, label, bootstrap)
-        if not len(found.group):
+        means = _group_means(weights, label, bootstrap)
+        if not len(means.group):
             continue
-        p = float(chi2.sf((found.z**2).sum(), len(found.z)))
-        if worst is None or p < worst["p"]:
-            at = int(np.abs(found.z).argmax())
-            worst = {"by": by, "p": p, "group": int(found.group[at])}
-            worst |= {"mean": float(found.mean[at]), "z": float(found.z[at])}
+        p = float(chi2.sf((means.z**2).sum(), len(means.z)))
+        if worst is None or p < worst.p:
+            at = int(np.abs(means.z).argmax())
+            worst = Groups(by, p, int(means.group[at]), float(means.mean[at]), float(means.z[at]))
     return worst
 
 
@@ -222,11 +258,11 @@ def _group_means(weights: Weights, label: NDArray[np.int64], bootstrap: UserBoot
     )
 
 
-def _mean_weight(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> dict[str, float] | None:
+def _mean_weight(raw: Floats, filled: Floats, bootstrap: UserBootstrap) -> MeanWeight | None:
     if filled.sum() == 0:
         return None
     mean = float(raw.sum() / filled.sum())
     # Under the hypothesis the residuals w − filled have mean 0; users are independent, their pages are not.
     residual = bootstrap.unit_sums((raw - filled).sum(axis=1, keepdims=True))[:, 0]
     spread = float(np.sqrt((residual**2).sum()))
-    return {"mean": mean, "z": float(residual.sum() / spread) if spread > 0 else 0.0}
+    return MeanWeight(mean, float(residual.sum() / spread) if spread > 0 else 0.0)

@@ -11,9 +11,9 @@ from pageopt.errors import ConfigError
 from pageopt.evaluation.estimate import Estimate
 from pageopt.studies.coverage import report
 from pageopt.studies.coverage.command import coverage
+from pageopt.studies.coverage.judged_shop import Truth
 from pageopt.studies.coverage.settings import Settings
 from pageopt.studies.coverage.study import CASES, Judged, Outcome, Summary
-from pageopt.studies.coverage.world import Truth
 from pageopt.workspace import Workspace
 
 SMALL = Settings(

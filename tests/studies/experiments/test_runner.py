@@ -42,7 +42,7 @@ def test_stages_run_once_and_are_told_of(project):
     stages(project, **{name: f"write.py experiments/{name}" for name in ("a", "b", "c")})
     assert runner.names(project) == runner.stale(project) == ["a", "b", "c"]
     done: list[str] = []
-    runner.run(project, ["a", "c"], 2, done.append)
+    runner.bring_up_to_date(project, ["a", "c"], 2, done.append)
     assert sorted(done) == ["a", "c"]
     assert runner.stale(project) == ["b"]
     assert "wrote experiments/a" in "".join(path.read_text() for path in (project / ".pageopt").glob("*.log"))
@@ -51,14 +51,14 @@ def test_stages_run_once_and_are_told_of(project):
 def test_two_stages_run_at_the_same_time(project):
     """Each ends only once the other has begun."""
     stages(project, a="meet.py experiments/a experiments/b", b="meet.py experiments/b experiments/a")
-    runner.run(project, runner.stale(project), 2, lambda stage: None)
+    runner.bring_up_to_date(project, runner.stale(project), 2, lambda stage: None)
     assert runner.stale(project) == []
 
 
 def test_a_failed_stage_tells_its_last_words_and_the_rest_is_kept(project):
     stages(project, good="write.py experiments/good", bad="fail.py")
     with pytest.raises(StageError) as failure:
-        runner.run(project, ["good", "bad"], 1, lambda stage: None)
+        runner.bring_up_to_date(project, ["good", "bad"], 1, lambda stage: None)
     assert str(failure.value) == "Stage 'bad' failed.\nno good,\nfix it"
     assert runner.stale(project) == ["bad"]
 

@@ -60,7 +60,7 @@ def test_a_variant_that_is_none_and_a_world_that_was_not_built_are_named(tiny_pr
 
 @pytest.mark.parametrize("name", ["static", "segment", "xgboost_pf", "mlp_ips", "trnn_ips_pf", "lc_pf"])
 def test_a_cell_holds_estimates_and_truth_of_the_same_pages(tiny_project, built, name):
-    cell.run(tiny_project, "effects", name, 1)
+    cell.train_and_judge(tiny_project, "effects", name, 1)
     folder = cell.folder_of(tiny_project.root, "effects", name, 1)
     found = json.loads((folder / cell.FILE).read_text())
     visits = read_values(folder / cell.PAGES)
@@ -78,7 +78,7 @@ def test_a_cell_holds_estimates_and_truth_of_the_same_pages(tiny_project, built,
 
 def test_a_cell_gives_the_same_figures_again(tiny_project):
     def figures() -> tuple[dict, bytes]:
-        cell.run(tiny_project, "effects", "trnn_ips", 1)
+        cell.train_and_judge(tiny_project, "effects", "trnn_ips", 1)
         folder = cell.folder_of(tiny_project.root, "effects", "trnn_ips", 1)
         return json.loads((folder / cell.FILE).read_text()) | {"seconds": 0}, (folder / cell.PAGES).read_bytes()
 
@@ -88,7 +88,7 @@ def test_a_cell_gives_the_same_figures_again(tiny_project):
 def test_features_of_users_change_the_pages(tiny_project):
     with_users, without = ("trnn_ips_pf", "trnn_ips")
     for name in (with_users, without):
-        cell.run(tiny_project, "effects", name, 1)
+        cell.train_and_judge(tiny_project, "effects", name, 1)
     values = [
         read_values(cell.folder_of(tiny_project.root, "effects", name, 1) / cell.PAGES).values["pages"].ctr
         for name in (with_users, without)
@@ -97,7 +97,7 @@ def test_features_of_users_change_the_pages(tiny_project):
 
 
 def test_exploration_runs_are_those_of_the_shop(tiny_project):
-    exploration.run(tiny_project, 1)
+    exploration.explore(tiny_project, 1)
     visits = read_values(exploration.folder_of(tiny_project.root, 1) / exploration.FILE)
     params = load(tiny_project.params, CollectParams).simulator
     for name, diversity in (("random", "swap"), ("thompson", None), ("thompson_demote", "demote")):

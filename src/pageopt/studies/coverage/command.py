@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 
 from pageopt.errors import ConfigError
+from pageopt.evaluation.policy_value import METRICS
 from pageopt.studies.coverage import report, study
 from pageopt.studies.coverage.settings import Settings
 from pageopt.workspace import Workspace
@@ -19,10 +20,10 @@ def coverage(workspace: Workspace, settings: Settings, processes: int) -> None:
         )
     console = Console()
     begin = time.perf_counter()
-    outcomes = study.run(settings, processes)
+    outcomes = study.repeat(settings, processes)
     report.write(workspace.reports, outcomes, settings, time.perf_counter() - begin)
     for case, outcome in outcomes.items():
-        for metric in study.METRICS:
+        for metric in METRICS:
             console.print(report.table(case, metric, outcome))
     for target in report.targets(outcomes):
         verdict = "[green]reached[/]" if target["reached"] else "[red]not reached[/]"

@@ -10,21 +10,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 
 from pageopt.evaluation.estimate import Estimate
+from pageopt.evaluation.estimators import ESTIMATORS
+from pageopt.evaluation.policy_value import METRICS
 from pageopt.release import charts
 from pageopt.studies.coverage.settings import Settings
-from pageopt.studies.coverage.study import CASES, METRICS, PAGE_AWARE, Outcome, Summary
+from pageopt.studies.coverage.study import CASES, PAGE_AWARE, Outcome, Summary
 
 COVERAGE_LIMITS = (0.92, 0.98)
 BIAS_STANDARD_ERRORS = 2.0
 BIAS_SHARE = 0.02
 _JUDGED = "dr"
-_NAMES = {"dm": "DM", "ips": "IPS", "snips": "SNIPS", "dr": "DR", "sndr": "SN-DR", "cascade_dr": "Cascade-DR"}
 
 
 def name_of(estimator: str) -> str:
     """An estimator as people write it."""
     plain = estimator.removesuffix(PAGE_AWARE)
-    return _NAMES[plain] + estimator.removeprefix(plain)
+    return ESTIMATORS[plain].title + estimator.removeprefix(plain)
 
 
 def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float)
         "estimates": {
             case: {
                 metric: {
-                    name: [one.as_json() for one in outcome.estimates(metric, name)]
+                    name: [asdict(one) for one in outcome.estimates(metric, name)]
                     for name in outcome.estimators(metric)
                 }
                 for metric in METRICS

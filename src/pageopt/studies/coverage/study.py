@@ -1,4 +1,4 @@
-"""Run the estimators on every log of a world and hold what they say against the truth."""
+"""Run the estimators on every log of a shop and hold what they say against the truth."""
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,11 @@ from threadpoolctl import threadpool_limits
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.estimate import Estimate
+from pageopt.evaluation.estimators import ESTIMATORS
+from pageopt.evaluation.policy_value import METRICS
 from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop, Log, Truth
 from pageopt.studies.coverage.settings import Settings
-from pageopt.studies.coverage.world import MOST_CLICKED, ONE_FAMILY, Log, Truth, World
 
 CASES = {
     "page effects off": (False, MOST_CLICKED),
@@ -23,8 +25,6 @@ CASES = {
     "page effects on, one family": (True, ONE_FAMILY),
 }
 """What is judged: whether modules act on those below, and which policy."""
-METRICS = ("ctr", "ptr")
-ESTIMATORS = ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")
 PAGE_AWARE = ", page-aware q̂"
 _LOG_SEEDS, _TRUTH_SEEDS = 10_000, 1_000_000  # far apart, so that no log shares its people with another or the truth
 
@@ -106,7 +106,7 @@ class Outcome:
         return Summary.of(self.estimates(metric, estimator), exact, self.truth[metric])
 
 
-def run(settings: Settings, processes: int, *, progress: bool = True) -> dict[str, Outcome]:
+def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict[str, Outcome]:
     """The study, by case; the same for any number of processes."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -130,30 +130,30 @@ def run(settings: Settings, processes: int, *, progress: bool = True) -> dict[st
     return {name: Outcome(truth[name], [found[name, number] for number in range(settings.logs)]) for name in CASES}
 
 
-# What a process of the pool works with: the worlds follow from the settings, and are cheaper made than sent.
-_worlds: dict[bool, World] = {}
+# What a process of the pool works with: the shops follow from the settings, and are cheaper made than sent.
+_shops: dict[bool, JudgedShop] = {}
 _settings: list[Settings] = []
 
 
 def _start(settings: Settings) -> None:
     threadpool_limits(1)
     _settings[:] = [settings]
-    _worlds.update({effects: World.build(settings, effects) for effects in (False, True)})
+    _shops.update({effects: JudgedShop.build(settings, effects) for effects in (False, True)})
 
 
 def _truth(effects: bool, target: str, pages: int) -> dict[str, Truth]:
-    return _worlds[effects].truth(target, _TRUTH_SEEDS, pages)
+    return _shops[effects].truth(target, _TRUTH_SEEDS, pages)
 
 
 def _judge(effects: bool, seed: int) -> dict[str, Judged]:
     """Estimates on one log, by case."""
-    world, settings = _worlds[effects], _settings[0]
-    log = world.log(seed, settings.pages)
+    shop, settings = _shops[effects], _settings[0]
+    log = shop.log(seed, settings.pages)
     cases = {name: target for name, (of, target) in CASES.items() if of == effects}
-    found = _estimates(world, log, cases, settings, page_aware=False)
+    found = _estimates(shop, log, cases, settings, page_aware=False)
     if effects:
         # Where modules act on those below, q̂ can know it: DM and DR gain from it, and Cascade-DR is meant for it.
-        aware = _estimates(world, log, cases, settings, page_aware=True)
+        aware = _estimates(shop, log, cases, settings, page_aware=True)
         for name, estimates in found.items():
             for metric in METRICS:
                 for estimator in ("dm", "dr", "cascade_dr"):
@@ -162,12 +162,12 @@ def _judge(effects: bool, seed: int) -> dict[str, Judged]:
 
 
 def _estimates(
-    world: World, log: Log, cases: Mapping[str, str], settings: Settings, *, page_aware: bool
+    shop: JudgedShop, log: Log, cases: Mapping[str, str], settings: Settings, *, page_aware: bool
 ) -> dict[str, Estimates]:
     """What stage evaluate would say of the policy of each case."""
     params, pages = settings.evaluate, log.pages
     model = RewardModel.fit(
-        world.encoder,
+        shop.encoder,
         pages.encoded,
         page_units(pages.user_id, pages.page_id),
         pages.module,
@@ -184,9 +184,9 @@ def _estimates(
     for name, target in cases.items():
         values = report.estimates(logged.value(log.targets[target]), bootstrap)
         found[name] = {
-            f"{metric} {estimator}": Estimate(**values[f"{metric}_{estimator}"])
+            f"{metric} {estimator}": estimate
             for metric in METRICS
             for estimator in ESTIMATORS
-            if values[f"{metric}_{estimator}"]["value"] is not None
+            if (estimate := values[f"{metric}_{estimator}"].estimate)
         }
     return found

@@ -6,9 +6,11 @@ are paired by page and for the simulated A/B tests.
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,7 +41,7 @@ def folder_of(root: Path, variant: str, name: str, seed: int) -> Path:
     return root / "experiments" / "cells" / f"{variant}-{name}-{seed}"
 
 
-def run(project: Workspace, variant: str, name: str, seed: int) -> None:
+def train_and_judge(project: Workspace, variant: str, name: str, seed: int) -> None:
     """Train and judge. Raises ConfigError for an unknown name, EvaluationError where its world was not built."""
     model = find_model(project.root, name)
     experiments, search = load(project.params, ExperimentsParams), load(project.params, SearchParams)
@@ -72,7 +74,7 @@ def run(project: Workspace, variant: str, name: str, seed: int) -> None:
         "oracle": world.oracle_value,
         "ranking": _ranking(ranker, model, search, world, valid, evaluate),
         "searches": {
-            kind: report.estimates(logged.value(modules), bootstrap)
+            kind: msgspec.to_builtins(report.estimates(logged.value(modules), bootstrap))
             | {"true_ctr": float(values[kind].ctr.mean()), "true_ptr": float(values[kind].ptr.mean())}
             for kind, modules in pages.items()
         },
@@ -121,4 +123,4 @@ def _ranking(
         replicates=min(params.bootstrap, 100),
         confidence=params.confidence,
     )
-    return {metric: estimate.as_json() for metric, estimate in found.items()}
+    return {metric: asdict(estimate) for metric, estimate in found.items()}

@@ -29,7 +29,7 @@ def folder_of(root: Path, seed: int) -> Path:
     return root / "experiments" / "exploration" / str(seed)
 
 
-def run(project: Workspace, seed: int) -> None:
+def explore(project: Workspace, seed: int) -> None:
     """Write pages.parquet: the true values of every page that each policy showed."""
     params, pages = load(project.params, CollectParams).simulator, load(project.params, ExperimentsParams)
     values: dict[str, PageValues] = {}

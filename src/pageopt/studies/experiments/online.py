@@ -6,22 +6,21 @@ takes them all together. Visits without a user cannot stay in one arm and are le
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.abtest import Look, assign, compare, sample_ratio, sequential
+from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.studies.experiments.values import PageValues
 
-Metric = Literal["ctr", "ptr"]
-METRICS: tuple[Metric, ...] = ("ctr", "ptr")
 SHARES = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
-class Trial:
+class Arms:
     """What two policies earn on the same visits of one shop: `user_id` (None: anonymous) and `ts` are `[pages]`."""
 
     user_id: NDArray
@@ -30,21 +29,21 @@ class Trial:
     treatment: PageValues
 
 
-def ab_test(trials: Mapping[int, Trial], name: str, *, looks: int, confidence: float) -> dict[str, Any]:
+def ab_test(shops: Mapping[int, Arms], name: str, *, looks: int, confidence: float) -> dict[str, Any]:
     """The test called `name` over all shops, by seed.
 
     {"users", "pages", "sample_ratio_p", "ctr": {"lift", "looks": [...], "stopped"}, "ptr": …}: the lift of all pages,
     and of each look up to the one where the test may stop; "why" in place of a lift where there is no test.
     """
     users, arms, looked, outcomes = [], [], [], []
-    for seed, trial in trials.items():
-        known = np.array([user is not None and user == user for user in trial.user_id])
-        ids = np.array([f"{seed}/{user}" for user in trial.user_id[known]], dtype=object)
+    for seed, both in shops.items():
+        known = np.array([user is not None and user == user for user in both.user_id])
+        ids = np.array([f"{seed}/{user}" for user in both.user_id[known]], dtype=object)
         arm = assign(ids, name, SHARES)
         users.append(ids)
         arms.append(arm)
-        looked.append(_looks(trial.ts[known], looks))
-        outcomes.append(_outcomes(trial, known, arm, seed, name))
+        looked.append(_looks(both.ts[known], looks))
+        outcomes.append(_outcomes(both, known, arm, seed, name))
     user, arm, look = np.concatenate(users), np.concatenate(arms), np.concatenate(looked)
     found: dict[str, Any] = {
         "users": len(np.unique(user)),
@@ -71,14 +70,14 @@ def _looks(ts: NDArray[np.int64], looks: int) -> NDArray[np.int64]:
 
 
 def _outcomes(
-    trial: Trial, known: NDArray[np.bool_], arm: NDArray[np.int64], seed: int, name: str
+    both: Arms, known: NDArray[np.bool_], arm: NDArray[np.int64], seed: int, name: str
 ) -> dict[Metric, NDArray[np.float64]]:
     """Modules clicked and modules bought from on each page: who buys has clicked."""
     rng = np.random.default_rng([seed, *name.encode()])
-    chance = rng.random((len(arm), trial.control.click.shape[1]))
+    chance = rng.random((len(arm), both.control.click.shape[1]))
     shown = (arm == 1)[:, None]
-    click = np.where(shown, trial.treatment.click[known], trial.control.click[known])
-    purchase = np.where(shown, trial.treatment.purchase[known], trial.control.purchase[known])
+    click = np.where(shown, both.treatment.click[known], both.control.click[known])
+    purchase = np.where(shown, both.treatment.purchase[known], both.control.purchase[known])
     return {
         "ctr": (chance < click).sum(axis=1).astype(np.float64),
         "ptr": (chance < purchase).sum(axis=1).astype(np.float64),

@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.release import charts
 from pageopt.studies.experiments.tables import RANKING
 
@@ -29,7 +30,6 @@ _HEADS = {
     "ndcg": "NDCG",
     "mrpr": "MRPR",
 }
-ESTIMATOR_NAMES = {"dm": "DM", "ips": "IPS", "snips": "SNIPS", "dr": "DR", "sndr": "SN-DR", "cascade_dr": "Cascade-DR"}
 VARIANT_NAMES = {"effects": "page effects on", "plain": "page effects off", "steep": "strong slot bias"}
 _SIGNS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
@@ -48,7 +48,7 @@ def render(content: Mapping[str, Any]) -> str:
         content=content,
         heads=_HEADS,
         columns={table["id"]: _columns(table) for table in content["tables"]},
-        estimators=ESTIMATOR_NAMES,
+        estimators={name: estimator.title for name, estimator in ESTIMATORS.items()},
         variants=VARIANT_NAMES,
         signs=_SIGNS,
         scatters=_scatters(content["cells"]),
@@ -101,7 +101,7 @@ def _scatters(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
                     if cell["variant"] == variant and cell.get(f"{metric}_{estimator}", {}).get("value") is not None
                 ]
                 if points:
-                    title = f"{metric.upper()} by {ESTIMATOR_NAMES[estimator]}"
+                    title = f"{metric.upper()} by {ESTIMATORS[estimator].title}"
                     plots[title] = charts.scatter(points, f"{title}, {name}: estimate against truth, cell by cell")
         if plots:
             found[variant] = plots

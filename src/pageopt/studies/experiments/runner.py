@@ -40,7 +40,7 @@ def _name(address: str) -> str:
     return address.removeprefix(f"{FILE}:")
 
 
-def run(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> None:
+def bring_up_to_date(root: Path, stages: Sequence[str], processes: int, on_done: OnDone) -> None:
     """Bring `stages` up to date, `processes` at a time; `on_done` hears of each from another thread.
 
     What the stages print goes to .pageopt/experiments-<n>.log. After a failure the others end what they have begun.

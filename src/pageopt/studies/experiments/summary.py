@@ -12,16 +12,17 @@ from scipy.stats import kendalltau
 
 from pageopt.config import CollectParams, EvaluateParams, ExperimentsParams, SearchParams, load
 from pageopt.errors import EvaluationError
+from pageopt.evaluation.estimators import ESTIMATORS
+from pageopt.evaluation.policy_value import METRICS
 from pageopt.studies.experiments import catalog, cell, exploration, page
 from pageopt.studies.experiments.lifts import RULE, OverSeeds, lift, over_seeds, word
-from pageopt.studies.experiments.online import METRICS, Trial, ab_test
+from pageopt.studies.experiments.online import Arms, ab_test
 from pageopt.studies.experiments.questions import answer
 from pageopt.studies.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
 from pageopt.studies.experiments.values import PageValues, Visits, read_values
 from pageopt.studies.experiments.world import VARIANTS
 from pageopt.workspace import Workspace
 
-ESTIMATORS = ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")
 _TRUE = ("true_ctr", "true_ptr")
 
 
@@ -189,14 +190,14 @@ def _kind(metric: str) -> str:
 
 
 def _test(results: Results, table: Table, row: Row, baseline: Side, looks: int) -> dict[str, Any]:
-    trials = {}
+    shops = {}
     for seed in results.seeds:
         mine, other = results.visits(row.variant, row, seed), results.visits(row.variant, baseline, seed)
         if not np.array_equal(mine.page_id, other.page_id):
             raise EvaluationError(f"Table {table.id}, seed {seed}: the two sides decided different pages.")
-        trials[seed] = Trial(mine.user_id, mine.ts, _values(other, baseline), _values(mine, row))
+        shops[seed] = Arms(mine.user_id, mine.ts, _values(other, baseline), _values(mine, row))
     name = f"{table.id} {row.model or row.policy} {row.search}"
-    return ab_test(trials, name, looks=looks, confidence=results.confidence)
+    return ab_test(shops, name, looks=looks, confidence=results.confidence)
 
 
 def _values(visits: Visits, side: Side) -> PageValues:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from pageopt.simulator import Shop
+from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop
 from pageopt.studies.coverage.settings import Settings
-from pageopt.studies.coverage.world import MOST_CLICKED, ONE_FAMILY, World
 
 SETTINGS = replace(Settings(), training_pages=4000)
 
 
 @pytest.fixture(scope="module")
 def world():
-    return World.build(SETTINGS, page_effects=False)
+    return JudgedShop.build(SETTINGS, page_effects=False)
 
 
 def test_logs_share_the_shop_and_nothing_else(world):

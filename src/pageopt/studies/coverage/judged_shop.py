@@ -59,7 +59,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class World:
+class JudgedShop:
     """The shop and what is judged in it.
 
     Attributes:
@@ -76,7 +76,7 @@ class World:
     targets: Mapping[str, np.ndarray]
 
     @classmethod
-    def build(cls, settings: Settings, page_effects: bool) -> "World":
+    def build(cls, settings: Settings, page_effects: bool) -> "JudgedShop":
         """The shop of `settings`, with or without effects of the modules above on a module's clicks."""
         params = settings.shop.model_copy(update={"page_effects": page_effects})
         catalog = build(params, settings.seed)
