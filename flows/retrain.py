@@ -27,10 +27,10 @@ from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
 from pageopt.errors import StageError
-from pageopt.release import bento, model_card, report
+from pageopt.release import bento
 from pageopt.release.gates.verdict import Verdict, passed, reason
+from pageopt.release.record import Release, ReleasedModel, Step, publish
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
-from pageopt.release.report import Release, Step
 from pageopt.workflow import repro
 from pageopt.workflow.fingerprint import commit, data_versions, fingerprint
 from pageopt.workspace import Workspace
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pageopt.release.gates.judging import Judge
 
 T = TypeVar("T")
+_EVIDENCE = ("evaluation.json", "drift.html")  # beside release report and dvc.lock
 
 
 @dataclass
@@ -171,6 +172,7 @@ def _stages(run: Run) -> None:
 
 
 def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
+    from pageopt.release import model_card
     from pageopt.release.gates.judging import (
         Judge,  # PyTorch and XGBoost: seconds that a run without news need not wait
     )
@@ -203,44 +205,50 @@ def _settle(
     tag: str | None,
 ) -> State:
     """Keep the evidence, then promote or reject."""
+    from pageopt.release import model_card, report
+
+    workspace = run.workspace
+    release = _release(run, candidate, champion, verdicts, version, tag)
+    confidence = load(workspace.params, EvaluateParams).confidence
+    files = report.write(workspace, workspace.state / "report", release, judge.exposure(), confidence)
+    evidence = [*files, workspace.root / "dvc.lock", *(workspace.reports / name for name in _EVIDENCE)]
+    figures, note = model_card.figures(workspace, verdicts), model_card.note(workspace, release)
+    run.registry.log(candidate.run_id, files=evidence, figures=figures, note=note)
+    if release.verdict == PROMOTED and version:
+        promote(run.registry, version, champion.number if champion else None)
+        _expose(run)
+    return _conclude(run, candidate, version, release.verdict, release.why)
+
+
+def _release(
+    run: Run,
+    candidate: Candidate,
+    champion: Version | None,
+    verdicts: list[Verdict],
+    version: Version | None,
+    tag: str | None,
+) -> Release:
+    """What the run came to."""
     workspace = run.workspace
     good = passed(verdicts)
-    verdict = PROMOTED if good else REJECTED
-    why = "every gate passed" if good else reason(verdicts)
     params = load(workspace.params, ReleaseParams)
-    release = Release(
-        verdict=verdict,
-        why=why,
+    return Release(
+        verdict=PROMOTED if good else REJECTED,
+        why="every gate passed" if good else reason(verdicts),
         gates=verdicts,
-        model_name=params.model_name,
-        version=version.number if version else None,
-        run_id=candidate.run_id,
+        model=ReleasedModel(params.model_name, version.number if version else None, candidate.run_id),
         bento=tag,
         champion_before=champion.number if champion else None,
         fingerprint=candidate.fingerprint,
         preset=params.preset,
         source=load(workspace.params, CollectParams).source,
         started=run.started.isoformat(timespec="seconds"),
-        seconds=time.monotonic() - run.clock,
+        seconds=round(time.monotonic() - run.clock, 1),
         steps=run.steps,
         data=data_versions(workspace.root),
         code=commit(workspace.root),
         params=_yaml(workspace.params),
     )
-    confidence = load(workspace.params, EvaluateParams).confidence
-    files = report.write(workspace, workspace.state / "report", release, judge.exposure(), confidence)
-    evidence = [
-        *files,
-        workspace.root / "dvc.lock",
-        workspace.reports / "evaluation.json",
-        workspace.reports / "drift.html",
-    ]
-    figures, note = model_card.figures(workspace, verdicts), model_card.note(workspace, release)
-    run.registry.log(candidate.run_id, files=evidence, figures=figures, note=note)
-    if good and version:
-        promote(run.registry, version, champion.number if champion else None)
-        _expose(run)
-    return _conclude(run, candidate, version, verdict, why)
 
 
 def _conclude(run: Run, candidate: Candidate, version: Version | None, verdict: str, why: str) -> State:
@@ -256,7 +264,7 @@ def _conclude(run: Run, candidate: Candidate, version: Version | None, verdict: 
 def _publish(run: Run, candidate: Candidate) -> None:
     names = ("release.json", "release.html")
     files = [path for name in names if (path := run.registry.evidence(candidate.run_id, name))]
-    report.publish(files, run.workspace.reports)
+    publish(files, run.workspace.reports)
 
 
 def _unchanged(run: Run, known: Candidate) -> State:

@@ -1,8 +1,6 @@
 """What a run says on screen, beyond what its stages print."""
 
-import json
 import os
-from typing import Any
 
 from prefect.client.schemas.objects import State, StateType
 from rich.console import Console
@@ -10,6 +8,7 @@ from rich.table import Table
 
 from pageopt.errors import Rejected
 from pageopt.release.gates.verdict import Verdict
+from pageopt.release.record import Release
 from pageopt.workspace import Workspace
 
 # Outside a terminal Rich would cut lines at 80 columns.
@@ -33,25 +32,25 @@ def gate(verdict: Verdict) -> None:
     _console.print(verdict.why, markup=False)
 
 
-def _times(release: dict[str, Any]) -> Table:
+def _times(release: Release) -> Table:
     table = Table(title="Time and memory", title_justify="left", box=None, pad_edge=False)
     table.add_column("step")
     table.add_column("seconds", justify="right")
     table.add_column("peak memory", justify="right")
-    for step in release["steps"]:
-        memory = f"{step['peak_mb']:,.0f} MB" if step["peak_mb"] else ""
-        seconds = f"{step['seconds']:.1f}" if step["changed"] else "unchanged"
-        table.add_row(step["name"], seconds, memory)
+    for step in release.steps:
+        memory = f"{step.peak_mb:,.0f} MB" if step.peak_mb else ""
+        seconds = f"{step.seconds:.1f}" if step.changed else "unchanged"
+        table.add_row(step.name, seconds, memory)
     return table
 
 
-def _gates(release: dict[str, Any]) -> Table:
+def _gates(release: Release) -> Table:
     table = Table(title="Gates", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("gate", "left"), ("", "left"), ("value", "right"), ("limit", "right"), ("why", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for found in release["gates"]:
-        numbers = ["–" if found[key] is None else f"{found[key]:.4g}" for key in ("value", "limit")]
-        table.add_row(found["name"], "passed" if found["passed"] else "[red]FAILED[/red]", *numbers, found["why"])
+    for gate in release.gates:
+        numbers = ["–" if number is None else f"{number:.4g}" for number in (gate.value, gate.limit)]
+        table.add_row(gate.name, "passed" if gate.passed else "[red]FAILED[/red]", *numbers, gate.why)
     return table
 
 
@@ -59,7 +58,7 @@ def end(workspace: Workspace, state: State, seconds: float) -> int:
     """The summary of a finished flow, and its exit code. Raises what the flow raised."""
     if (state.type == StateType.FAILED and state.name != "Rejected") or state.type == StateType.CRASHED:
         state.result(raise_on_failure=True)
-    release = json.loads((workspace.reports / "release.json").read_text(encoding="utf-8"))
+    release = Release.read(workspace.reports / "release.json")
     message = state.message or ""
     if message.startswith("Nothing changed"):
         style = "bold green" if state.type == StateType.COMPLETED else "bold red"
@@ -72,12 +71,12 @@ def end(workspace: Workspace, state: State, seconds: float) -> int:
         _console.print(_times(release))
         _console.print(f"total {seconds:.1f} s\n")
         if state.name == "Rejected":
-            champion = release["champion_before"]
+            champion = release.champion_before
             kept = f"version {champion} stays champion" if champion else "there is no champion"
             _console.print(f"REJECTED; {kept}. {message}", style="bold red", markup=False)
         else:
-            model = release["model"]
-            _console.print(f"PROMOTED: {model['name']} version {model['version']}", style="bold green", markup=False)
+            model = release.model
+            _console.print(f"PROMOTED: {model.name} version {model.version}", style="bold green", markup=False)
     _console.print("Report: reports/release.html (figures: reports/release.json, reports/evaluation.json)")
     database = (workspace.state / "mlflow.db").relative_to(workspace.root)
     _console.print(f"Registry: mlflow ui --backend-store-uri sqlite:///{database} --workers 1")

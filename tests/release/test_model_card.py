@@ -1,13 +1,16 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pageopt.evaluation.figures import Change, EvaluatedOn, Evaluation, ModelFigures, RankedOn
+from pageopt.evaluation.figures import Figure as Estimated
+from pageopt.models.common.record import Epoch
+from pageopt.models.item.report import TrainReport
 from pageopt.release import model_card
 from pageopt.release.gates.verdict import Check, Verdict
+from pageopt.release.record import Release, ReleasedModel
 from pageopt.release.registry import DataSet, Figure
-from pageopt.release.report import Release
 from pageopt.workflow.fingerprint import Commit
 from pageopt.workspace import Workspace
 
@@ -30,26 +33,41 @@ stages:
     params: {params.yaml: {simulate_pages: {pages: 5}}}
     outs: [{path: data/simulated, md5: simulated.dir}]
 """
-EPOCHS = [
-    {"epoch": number, "train": {"click": 0.4 / number}, "valid": {"click": 0.5 / number}, "relative": 1 / number}
-    for number in (1, 2, 3)
-]
-TRAIN = {"pages": {"train": 60, "valid": 10}, "architecture": "trnn", "best_epoch": 2, "epochs": EPOCHS}
-EVALUATION = {
-    "pages": {"test": 30, "users": 9},
-    "models": {
-        "trnn": {
-            "auc": {"value": 0.84, "low": 0.83, "high": 0.85},
-            "ctr_dr": {"value": 0.7436, "low": 0.7102, "high": 0.778},
-            "calibration": {"click": []},
-        },
-        "static": {"auc": {"value": None, "low": None, "high": None}},
+TRAIN = TrainReport(
+    pages={"train": 60, "valid": 10},
+    architecture="trnn",
+    above="chosen",
+    above_choice=None,
+    losses=("click",),
+    dropped_losses=[],
+    parameters=9,
+    constant_losses={"click": 0.5},
+    best_epoch=2,
+    epochs=[Epoch(n, {"click": 0.4 / n}, {"click": 0.5 / n}, 1 / n, {}, "chosen", None) for n in (1, 2, 3)],
+)
+UNKNOWN = Estimated.of(None)
+
+
+def _change(value: float, low: float, high: float) -> Change:
+    ctr = Estimated(value, low, high)
+    return Change(ctr_dr=ctr, ctr_dr_relative=UNKNOWN, ptr_dr=UNKNOWN, ptr_dr_relative=UNKNOWN)
+
+
+EVALUATION = Evaluation(
+    pages=EvaluatedOn(30, 20, 9, ["random"], single_slots=False, no_cascade_dr=None),
+    models={
+        "trnn": ModelFigures(
+            auc=Estimated(0.84, 0.83, 0.85), ctr_dr=Estimated(0.7436, 0.7102, 0.778), calibration={"click": []}
+        ),
+        "static": ModelFigures(auc=UNKNOWN),
     },
-    "differences": {
-        "trnn - static": {"ctr_dr": {"value": 0.14, "low": 0.1, "high": 0.18}},
-        "static - random": {"ctr_dr": {"value": 0.02, "low": 0.01, "high": 0.03}},
-    },
-}
+    differences={"trnn - static": _change(0.14, 0.1, 0.18), "static - random": _change(0.02, 0.01, 0.03)},
+    logged={},
+    power={},
+    diagnostics={},
+    reward_model={},
+    ranking=RankedOn("click", 30, {}),
+)
 GATES = [
     Verdict.of("quality", [Check("CTR over the static page", True, 0.1, 0.0, "CTR +24.1%")]),
     Verdict.of("drift", [Check("drift", False, None, None, "PSI 0.7 in slot 1")]),
@@ -59,11 +77,10 @@ GATES = [
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path)
-    workspace.reports.mkdir()
     (tmp_path / "dvc.lock").write_text(LOCK)
     shutil.copyfile(Path(__file__).parents[2] / "params.yaml", workspace.params)
-    (workspace.reports / "train.json").write_text(json.dumps(TRAIN))
-    (workspace.reports / "evaluation.json").write_text(json.dumps(EVALUATION))
+    TRAIN.write(workspace.reports / "train.json")
+    EVALUATION.write(workspace.reports / "evaluation.json")
     return workspace
 
 
@@ -108,9 +125,7 @@ def test_the_note_starts_with_the_verdict_and_names_gates_and_key_figures(worksp
         verdict="rejected",
         why="drift: PSI 0.7 in slot 1",
         gates=GATES,
-        model_name="page-optimizer",
-        version=None,
-        run_id="r1",
+        model=ReleasedModel("page-optimizer", None, "r1"),
         bento=None,
         champion_before=None,
         fingerprint="abc",
@@ -119,7 +134,7 @@ def test_the_note_starts_with_the_verdict_and_names_gates_and_key_figures(worksp
         started="2026-03-01T10:00:00+00:00",
         seconds=1.0,
         steps=[],
-        data=[],
+        data={},
         code=Commit(None, None),
         params={},
     )

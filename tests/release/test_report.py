@@ -5,34 +5,64 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from pageopt.evaluation.calibration import Bin
+from pageopt.evaluation.figures import Change, EvaluatedOn, Evaluation, Figure, ModelFigures, RankedOn
+from pageopt.features.slot_bias import SlotBias
+from pageopt.models.common.record import Epoch
+from pageopt.models.item.report import TrainReport
 from pageopt.release import charts, report
 from pageopt.release.gates.verdict import Check, Verdict
-from pageopt.release.report import Exposure, Release, Step
+from pageopt.release.record import Release, ReleasedModel, Step, publish
+from pageopt.release.report import Exposure
 from pageopt.workflow.fingerprint import Commit, DataVersion
 from pageopt.workspace import Workspace
 
 
-def estimate(value: float) -> dict[str, float]:
-    return {"value": value, "low": value * 0.9, "high": value * 1.1}
+def figure(value: float) -> Figure:
+    return Figure(value, value * 0.9, value * 1.1)
+
+
+UNKNOWN = Figure.of(None)
+CURVE = [Bin(50, 0.1, 0.12, 0.0, 0.3), Bin(50, 0.2, 0.19, 0.0, 0.3)]
+EVALUATION = Evaluation(
+    pages=EvaluatedOn(100, 80, 40, ["random"], single_slots=False, no_cascade_dr=None),
+    models={
+        "trnn": ModelFigures(ctr_dr=figure(0.08), ptr_dr=figure(0.004), true_ctr=figure(0.081)),
+        "static": ModelFigures(ctr_dr=figure(0.07), ptr_dr=UNKNOWN),
+    },
+    differences={
+        "trnn - static": Change(
+            ctr_dr=figure(0.01), ctr_dr_relative=UNKNOWN, ptr_dr=UNKNOWN, ptr_dr_relative=UNKNOWN, true_ctr=figure(0.02)
+        )
+    },
+    logged={},
+    power={},
+    diagnostics={},
+    reward_model={},
+    ranking=RankedOn("click", 100, {}),
+)
+TRAINED = TrainReport(
+    pages={"train": 100, "valid": 50},
+    architecture="trnn",
+    above="hidden",
+    above_choice=None,
+    losses=("click",),
+    dropped_losses=[],
+    parameters=9,
+    constant_losses={"click": 0.3},
+    best_epoch=3,
+    epochs=[Epoch(n, {"click": 0.3}, {"click": 0.3 - 0.01 * n}, 0.9, {}, "hidden", None) for n in (1, 2, 3)],
+)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path)
-    workspace.reports.mkdir()
-    workspace.prepared.mkdir(parents=True)
-    evaluation = {
-        "models": {
-            "trnn": {"ctr_dr": estimate(0.08), "ptr_dr": estimate(0.004), "true_ctr": estimate(0.081)},
-            "static": {"ctr_dr": estimate(0.07), "ptr_dr": None},
-        },
-        "differences": {"trnn - static": {"ctr_dr": estimate(0.01)}},
-    }
-    (workspace.reports / "evaluation.json").write_text(json.dumps(evaluation))
-    epochs = [{"epoch": n, "valid": {"click": 0.3 - 0.01 * n}} for n in (1, 2, 3)]
-    (workspace.reports / "train.json").write_text(json.dumps({"constant_losses": {"click": 0.3}, "epochs": epochs}))
-    (workspace.prepared / "slot_bias.json").write_text(json.dumps({"click": {"all": [1, 0.7, None]}}))
+    EVALUATION.write(workspace.reports / "evaluation.json")
+    TRAINED.write(workspace.reports / "train.json")
+    SlotBias(2, [], {"all": [1.0, 0.7]}, {"all": [1.0, 0.7]}, {}).write(workspace.prepared / "slot_bias.json")
     return workspace
 
 
@@ -42,18 +72,16 @@ def release(**changes) -> Release:
         "verdict": "promoted",
         "why": "every gate passed",
         "gates": gates,
-        "model_name": "page-optimizer",
-        "version": 3,
-        "run_id": "r1",
+        "model": ReleasedModel("page-optimizer", 3, "r1"),
         "bento": "page-optimizer:v3-abc",
         "champion_before": None,
         "fingerprint": "abc",
         "preset": "small",
         "source": "simulator",
         "started": "2026-03-01T10:00:00+00:00",
-        "seconds": 61.23,
+        "seconds": 61.2,
         "steps": [Step("collect", 3.2, 512.0), Step("check", 0.0, None, changed=False)],
-        "data": [DataVersion("data/raw", "collect", "d41d8cd9.dir", 1_234_567, 12)],
+        "data": {"data/raw": DataVersion("collect", "d41d8cd9.dir", 1_234_567, 12)},
         "code": Commit("c0ffee", True),
         "params": {"train": {"epochs": 3}},
     }
@@ -84,6 +112,7 @@ def test_the_page_needs_no_network_and_escapes_what_it_shows(workspace: Workspac
     assert "c0ffee</code> with changes that are not committed" in page
     assert "1.2 MB" in page
     assert "drift.html" not in page
+    assert all(words in page for words in ("<td>CTR (DR)</td>", "<td>true CTR</td>", "+1.000%", "+0.900% to +1.100%"))
     assert page.count("<svg") == 5  # CTR, PTR, training, slot bias, one exposure
     (workspace.reports / "drift.html").write_text("x")
     report.write(workspace, workspace.reports, release(), EXPOSURE, 0.95)
@@ -91,14 +120,8 @@ def test_the_page_needs_no_network_and_escapes_what_it_shows(workspace: Workspac
 
 
 def test_calibration_is_drawn_beside_the_line_where_it_is_right(workspace: Workspace):
-    file = workspace.reports / "evaluation.json"
-    evaluation = json.loads(file.read_text())
-    curve = [
-        {"count": 50, "predicted": p, "observed": o, "low": 0.0, "high": 0.3} for p, o in ((0.1, 0.12), (0.2, 0.19))
-    ]
-    error = {"value": 0.0151, "low": 0.01, "high": 0.03}
-    evaluation["models"]["trnn"] |= {"calibration": {"click": curve}, "ece_click": error}
-    file.write_text(json.dumps(evaluation))
+    trnn = replace(EVALUATION.models["trnn"], calibration={"click": CURVE}, ece_click=Figure(0.0151, 0.01, 0.03))
+    replace(EVALUATION, models=EVALUATION.models | {"trnn": trnn}).write(workspace.reports / "evaluation.json")
     report.write(workspace, workspace.reports, release(), EXPOSURE, 0.95)
     page = (workspace.reports / "release.html").read_text()
     assert "trnn, click: error 0.0151 (0.0100 to 0.0300)" in page
@@ -108,7 +131,9 @@ def test_calibration_is_drawn_beside_the_line_where_it_is_right(workspace: Works
 
 def test_a_run_without_evaluation_or_training_still_has_a_report(tmp_path: Path):
     workspace = Workspace(tmp_path)
-    rejected = release(verdict="rejected", version=None, bento=None, why="data: too few pages")
+    rejected = release(
+        verdict="rejected", model=ReleasedModel("page-optimizer", None, "r1"), bento=None, why="data: too few pages"
+    )
     report.write(workspace, workspace.reports, rejected, None, 0.95)
     page = (workspace.reports / "release.html").read_text()
     assert "data: too few pages" in page
@@ -118,7 +143,7 @@ def test_a_run_without_evaluation_or_training_still_has_a_report(tmp_path: Path)
 def test_reports_are_published_whole(tmp_path: Path):
     source = tmp_path / "release.json"
     source.write_text("{}")
-    report.publish([source], tmp_path / "reports")
+    publish([source], tmp_path / "reports")
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["release.json"]
 
 
@@ -154,8 +179,6 @@ def test_charts_are_well_formed_and_stay_inside_their_frame():
 
 
 def test_says_why_the_modules_above_are_seen_or_hidden(workspace, tmp_path):
-    epochs = [{"epoch": 1, "valid": {"click": 0.2}}]
-    trained = {"constant_losses": {"click": 0.3}, "epochs": epochs, "above_choice": "The modules above are hidden."}
-    (workspace.reports / "train.json").write_text(json.dumps(trained))
+    replace(TRAINED, above_choice="The modules above are hidden.").write(workspace.reports / "train.json")
     page = report.write(workspace, tmp_path / "new", release(), None, 0.95)[1].read_text()
     assert "The modules above are hidden." in page

@@ -22,7 +22,7 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.fields import Field
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common.training import Epoch
+from pageopt.models.common.record import Epoch
 from pageopt.models.item.network import load_network
 from pageopt.stages import train
 from pageopt.workspace import Workspace

@@ -36,7 +36,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_data_versions_are_those_of_the_lock(workspace: Workspace):
-    versions = {version.path: version for version in data_versions(workspace.root)}
+    versions = data_versions(workspace.root)
     assert versions["data/raw"].md5 == "aaa.dir"
     assert (versions["data/raw"].stage, versions["data/raw"].files, versions["data/raw"].bytes) == ("collect", 3, 100)
     assert versions["reports/train.json"].files == 1

@@ -46,7 +46,20 @@ class Figure(msgspec.Struct, frozen=True):
 Optional = Figure | UnsetType
 
 
-class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Figures by name, of which only some are there."""
+
+    def figure(self, name: str) -> Figure | None:
+        """The figure called `name`; None where it is not there. Raises AttributeError where none is called so."""
+        figure: Optional = getattr(self, name)
+        return None if figure is UNSET else figure
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures that are there, by name."""
+        return {name: value for name in self.__struct_fields__ if isinstance(value := getattr(self, name), Figure)}
+
+
+class Ranking(Figures, frozen=True, kw_only=True):
     """How well scores rank what was shown; without a label nothing is ranked."""
 
     auc: Optional = UNSET
@@ -63,7 +76,6 @@ Values = msgspec.defstruct(
     bases=(Ranking,),
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
 )
 
 
@@ -81,17 +93,8 @@ class ModelFigures(Values, frozen=True, kw_only=True):  # type: ignore[misc, val
     true_ctr: Optional = UNSET
     true_ptr: Optional = UNSET
 
-    def figure(self, name: str) -> Figure | None:
-        """The figure called `name`; None where it is not there. Raises AttributeError where none is called so."""
-        figure: Optional = getattr(self, name)
-        return None if figure is UNSET else figure
 
-    def figures(self) -> dict[str, Figure]:
-        """All figures that are there, by name."""
-        return {name: value for name in self.__struct_fields__ if isinstance(value := getattr(self, name), Figure)}
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Change(Figures, frozen=True, kw_only=True):
     """What one policy earns more than another by DR, paired by page, and in truth where that is known."""
 
     ctr_dr: Figure

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlparse
 
 from pageopt.release import mlflow_store  # isort: skip  (before MLflow, whose telemetry it switches off)
@@ -25,8 +25,8 @@ from pageopt.workspace import Workspace
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-PROMOTED = "promoted"
-REJECTED = "rejected"
+PROMOTED: Final = "promoted"
+REJECTED: Final = "rejected"
 EXPERIMENT = "retrain"
 _TAG = "pageopt."
 _BATCH = 100  # MLflow takes no more params at once, and of more metrics fails to see which a model has already

@@ -45,7 +45,7 @@ from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
 STATIC = "static"
-Figures = dict[str, dict[str, Figure]]
+ByPolicy = dict[str, dict[str, Figure]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _decide(inputs: _Inputs, logged: LoggedPages) -> dict[str, NDArray[np.int64]
     }
 
 
-def _truth(raw: Path, inputs: _Inputs, logged: LoggedPages, pages: Mapping[str, NDArray]) -> Figures:
+def _truth(raw: Path, inputs: _Inputs, logged: LoggedPages, pages: Mapping[str, NDArray]) -> ByPolicy:
     """What the pages earn in truth, by policy; nothing where it is not known."""
     if not (raw / "truth").is_dir():
         return {}
@@ -146,7 +146,7 @@ def _evaluate(
     logged: LoggedPages,
     values: Mapping[str, PolicyValue],
     earned: Mapping[str, Earned],
-    true: Figures,
+    true: ByPolicy,
 ) -> Evaluation:
     """Everything that reports/evaluation.json holds."""
     bootstrap, checks = logged.bootstrap(), logged.check_reward_model()

@@ -1,10 +1,8 @@
 """Stage train: data/prepared to models/network, reports/train.json and reports/plots/training.csv."""
 
 import csv
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +12,11 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common.training import Epoch, TrainingRecord
+from pageopt.models.common.record import Epoch, TrainingRecord
 from pageopt.models.item.data import page_tensors
 from pageopt.models.item.fit import fit
 from pageopt.models.item.network import PageNetwork
+from pageopt.models.item.report import TrainReport
 from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
@@ -51,20 +50,18 @@ def run(workspace: Workspace) -> None:
 def _report(
     reports: Path, model: PageNetwork, record: TrainingRecord, dropped: Sequence[str], pages: dict[str, int]
 ) -> None:
-    report = {
-        "pages": pages,
-        "architecture": model.config.architecture,
-        "above": model.config.above,
-        "above_choice": _choice(record.best),
-        "losses": model.config.losses,
-        "dropped_losses": dropped,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "constant_losses": record.constant,
-        "best_epoch": record.best.epoch,
-        "epochs": [asdict(epoch) for epoch in record.epochs],
-    }
-    reports.mkdir(parents=True, exist_ok=True)
-    (reports / "train.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    TrainReport(
+        pages=pages,
+        architecture=model.config.architecture,
+        above=model.config.above,
+        above_choice=_choice(record.best),
+        losses=model.config.losses,
+        dropped_losses=list(dropped),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        constant_losses=record.constant,
+        best_epoch=record.best.epoch,
+        epochs=record.epochs,
+    ).write(reports / "train.json")
     plots = reports / "plots"
     plots.mkdir(exist_ok=True)
     with (plots / "training.csv").open("w", newline="", encoding="utf-8") as file:

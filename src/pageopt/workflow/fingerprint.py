@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ _NOT_EVIDENCE = ("reports/train.json", "reports/metrics/", "reports/plots/")
 class DataVersion:
     """An output of a stage as dvc.lock names it; `md5` finds it in the DVC cache and remote."""
 
-    path: str
     stage: str
     md5: str
     bytes: int
@@ -48,13 +47,13 @@ def locked_stages(root: Path) -> dict[str, Any]:
         raise ReleaseError(f"{root / 'dvc.lock'} is missing: no stage has run yet. Run: make run") from None
 
 
-def data_versions(root: Path) -> list[DataVersion]:
-    """The outputs of all stages. Raises ReleaseError where none has run."""
-    return [
-        DataVersion(out["path"], stage, out["md5"], int(out.get("size", 0)), int(out.get("nfiles", 1)))
+def data_versions(root: Path) -> dict[str, DataVersion]:
+    """The outputs of all stages by path. Raises ReleaseError where none has run."""
+    return {
+        out["path"]: DataVersion(stage, out["md5"], int(out.get("size", 0)), int(out.get("nfiles", 1)))
         for stage, entry in locked_stages(root).items()
         for out in entry.get("outs", ())
-    ]
+    }
 
 
 def fingerprint(workspace: Workspace, package: Path = PACKAGE) -> str:
@@ -64,7 +63,7 @@ def fingerprint(workspace: Workspace, package: Path = PACKAGE) -> str:
     code |= {name: root / name for name in _FILES if (root / name).is_file()}
     params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
     parts: dict[str, object] = {
-        "data": {v.path: v.md5 for v in data_versions(root) if not v.path.startswith(_NOT_EVIDENCE)},
+        "data": {path: v.md5 for path, v in data_versions(root).items() if not path.startswith(_NOT_EVIDENCE)},
         "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in code.items()},
         "params": {name: params.get(name) for name in _PARAMS},
         "model": params.get("release", {}).get("model_name"),
@@ -85,8 +84,3 @@ def commit(root: Path) -> Commit:
     sha = git("rev-parse", "HEAD")
     changes = git("status", "--porcelain", "--untracked-files=no")
     return Commit(sha, bool(changes) if changes is not None else None)
-
-
-def as_json(versions: list[DataVersion]) -> dict[str, dict[str, object]]:
-    """Data versions by path, for release.json."""
-    return {version.path: {k: v for k, v in asdict(version).items() if k != "path"} for version in versions}

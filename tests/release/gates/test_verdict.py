@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 
 from pageopt.release.gates.verdict import Check, Verdict, passed, reason
@@ -23,7 +24,7 @@ def test_a_verdict_that_passed_shows_the_first_comparison():
 
 def test_verdicts_are_json_whatever_numbers_they_came_from():
     verdict = Verdict.of("x", [Check("a", np.bool_(True), np.float32(0.5), float("nan"), "w")])  # type: ignore[arg-type]
-    content = json.loads(json.dumps(verdict.as_json(), allow_nan=False))
+    content = json.loads(json.dumps(msgspec.to_builtins(verdict), allow_nan=False))
     assert (content["passed"], content["value"], content["limit"]) == (True, 0.5, None)
     assert content["checks"][0]["name"] == "a"
 

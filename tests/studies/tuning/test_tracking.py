@@ -1,7 +1,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from pageopt.models.common.training import Epoch, TrainingRecord
+from pageopt.models.common.record import Epoch, TrainingRecord
 from pageopt.studies.tuning.tracking import SCORE, Tracking
 from pageopt.workspace import Workspace
 

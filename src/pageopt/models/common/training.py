@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -28,48 +28,12 @@ from pageopt.errors import TrainingError
 from pageopt.models.common import checkpoint
 from pageopt.models.common.learner import B, Learner
 from pageopt.models.common.losses import constant_losses, loss_sums
+from pageopt.models.common.record import Epoch, TrainingRecord
 from pageopt.models.common.step import TrainingStep, part
 
 M = TypeVar("M", bound=nn.Module)
 EVALUATION_BATCH = 4096
 _OTHER_WAY = 1  # tells the draw of the steps that learn it from that of the order of pages
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training pages. Losses are cross-entropies of a shown slot, by name.
-
-    `train` is that of the weights during the pass, `valid` of their average after it. `relative` is the mean over
-    losses of the validation loss divided by that of a constant prediction, the number early stop watches: below 1 the
-    model knows more than the base rates. It does not move with the learned weights between losses, as a total would.
-    Both are of the better `way`; `otherwise` is the relative loss of the other one, None where one alone was tried.
-    """
-
-    epoch: int
-    train: dict[str, float]
-    valid: dict[str, float]
-    relative: float
-    factors: dict[str, float]
-    way: str
-    otherwise: float | None
-
-
-@dataclass
-class TrainingRecord:
-    """How a training went; `best` is the epoch whose weights the model holds."""
-
-    constant: dict[str, float]
-    epochs: list[Epoch] = field(default_factory=list)
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch of the lowest relative validation loss, the earliest of equals."""
-        return min(self.epochs, key=lambda epoch: epoch.relative)
-
-    def finished(self, params: TrainParams) -> bool:
-        """Whether all epochs are done, or none of the last `patience` was the best."""
-        done = len(self.epochs)
-        return done >= params.epochs or (done > 0 and done - self.best.epoch >= params.patience)
 
 
 @contextmanager

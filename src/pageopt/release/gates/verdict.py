@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,6 @@ class Verdict(Check):
         decisive = (failed or compared or list(checks))[0]
         reasons = failed or [decisive]
         return cls(name, not failed, decisive.value, decisive.limit, "; ".join(c.why for c in reasons), tuple(checks))
-
-    def as_json(self) -> dict[str, object]:
-        """The verdict as release.json holds it."""
-        return asdict(self)
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:

@@ -11,7 +11,7 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common.training import TrainingRecord
+from pageopt.models.common.record import TrainingRecord
 from pageopt.models.item.data import PageTensors, page_tensors
 from pageopt.models.item.fit import fit
 from pageopt.studies.tuning.space import Value, with_values

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pageopt.models.common.training import TrainingRecord
+from pageopt.models.common.record import TrainingRecord
 from pageopt.release import mlflow_store
 from pageopt.release.mlflow_store import Run
 from pageopt.studies.tuning.space import Value
