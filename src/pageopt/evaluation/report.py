@@ -90,7 +90,7 @@ def logged_policies(
     """
     logged = {}
     policies = pages.policy.astype(str)
-    for policy in sorted(set(policies)):
+    for policy in sorted(set(policies.tolist())):
         rows = policies == policy
         bootstrap = UserBootstrap.of(pages.user_id[rows], params)
         ctr, ptr = (

@@ -168,7 +168,7 @@ def _evaluate(
             test=len(inputs.test),
             estimated_on=len(logged),
             users=bootstrap.unit_count,
-            policies=sorted(set(inputs.test.policy[logged.rows].astype(str))),
+            policies=sorted(set(inputs.test.policy[logged.rows].astype(str).tolist())),
             single_slots=logged.single,
             no_cascade_dr=logged.no_cascade,
         ),

@@ -1,15 +1,13 @@
 """The questions that the experiments were made for, answered in a line each."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pageopt.studies.experiments.lifts import OverSeeds
+from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import Question, Side
 
-if TYPE_CHECKING:
-    from pageopt.studies.experiments.summary import Results
 
-
-def answer(results: "Results", asked: Question, objective: str) -> dict[str, Any]:
+def answer(results: Results, asked: Question, objective: str) -> dict[str, Any]:
     """{"question", "answer", "reached", "figures": {"ctr", "ptr"}}; `reached` is null where nothing is demanded.
 
     Figures are of true values with intervals over seeds. What is demanded is held against the metric that pages are
@@ -26,7 +24,7 @@ def answer(results: "Results", asked: Question, objective: str) -> dict[str, Any
     }
 
 
-def _figure(results: "Results", asked: Question, metric: str) -> OverSeeds | None:
+def _figure(results: Results, asked: Question, metric: str) -> OverSeeds | None:
     if asked.share is not None:
         return results.share(asked.variant, str(asked.share.model), f"true_{metric}")
     other = asked.against or Side(model=asked.model)

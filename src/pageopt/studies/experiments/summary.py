@@ -2,9 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,101 +11,17 @@ from pageopt.config import CollectParams, EvaluateParams, ExperimentsParams, Sea
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS
-from pageopt.studies.experiments import catalog, cell, exploration, page
-from pageopt.studies.experiments.lifts import RULE, OverSeeds, lift, over_seeds, word
+from pageopt.studies.experiments import page
+from pageopt.studies.experiments.lifts import RULE, over_seeds, word
 from pageopt.studies.experiments.online import Arms, ab_test
 from pageopt.studies.experiments.questions import answer
+from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
-from pageopt.studies.experiments.values import PageValues, Visits, read_values
+from pageopt.studies.experiments.values import PageValues, Visits
 from pageopt.studies.experiments.world import VARIANTS
 from pageopt.workspace import Workspace
 
 _TRUE = ("true_ctr", "true_ptr")
-
-
-@dataclass
-class Results:
-    """Everything the cells of a project wrote, for the seeds in its params."""
-
-    root: Path
-    seeds: tuple[int, ...]
-    confidence: float
-    _cells: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
-
-    @cached_property
-    def titles(self) -> dict[str, str]:
-        """What tables call each model."""
-        return {name: model.title for name, model in catalog.models(self.root).items()}
-
-    def cell(self, variant: str, name: str, seed: int) -> dict[str, Any]:
-        """cell.json. Raises EvaluationError where the cell was not run."""
-        key = (variant, name, seed)
-        if key not in self._cells:
-            file = cell.folder_of(self.root, *key) / cell.FILE
-            if not file.is_file():
-                raise EvaluationError(f"{file} is missing: run `make experiments`.")
-            self._cells[key] = json.loads(file.read_text(encoding="utf-8"))
-        return self._cells[key]
-
-    def cells(self) -> list[dict[str, Any]]:
-        """Every cell of the plan and the seeds that was run, by variant and model."""
-        names, planned = [*catalog.models(self.root)], catalog.planned(self.root)
-        return [
-            self.cell(variant, name, seed)
-            for variant in VARIANTS
-            for name in names
-            for seed in self.seeds
-            if (variant, name) in planned and (cell.folder_of(self.root, variant, name, seed) / cell.FILE).is_file()
-        ]
-
-    def visits(self, variant: str, side: Side, seed: int) -> Visits:
-        """The pages of one side of a comparison."""
-        if side.policy is not None:
-            return read_values(exploration.folder_of(self.root, seed) / exploration.FILE)
-        return read_values(cell.folder_of(self.root, variant, str(side.model), seed) / cell.PAGES)
-
-    def numbers(self, variant: str, side: Side, metric: str) -> list[float] | None:
-        """A metric by seed; None where it is not defined for this side or for one of the seeds."""
-        found = []
-        for seed in self.seeds:
-            if side.policy is not None:
-                values = self.visits(variant, side, seed).values[side.policy]
-                number = {"true_ctr": values.ctr.mean(), "true_ptr": values.ptr.mean()}.get(metric)
-            else:
-                content = self.cell(variant, str(side.model), seed)
-                number = _number(content["ranking"] if metric in RANKING else content["searches"][side.search], metric)
-            if number is None:
-                return None
-            found.append(float(number))
-        return found
-
-    def lift(self, variant: str, first: Side, second: Side, metric: str) -> OverSeeds | None:
-        """The relative change of a metric, paired by seed; None where it is not defined."""
-        numbers = [self.numbers(variant, side, metric) for side in (first, second)]
-        if numbers[0] is None or numbers[1] is None:
-            return None
-        return lift(numbers[0], numbers[1], self.confidence)
-
-    def share(self, variant: str, name: str, metric: str) -> OverSeeds | None:
-        """Share of the oracle's uplift over the static page that a model's true CTR or PTR has."""
-        objective = {"true_ctr": "click", "true_ptr": "purchase"}[metric]
-        shares = []
-        for seed in self.seeds:
-            mine, static = (self.cell(variant, each, seed) for each in (name, "static"))
-            least, most = static["searches"][BEAM][metric], mine["oracle"][objective][metric.removeprefix("true_")]
-            if not most > least:
-                return None
-            shares.append((mine["searches"][BEAM][metric] - least) / (most - least))
-        return over_seeds(shares, self.confidence)
-
-    def title(self, side: Side) -> str:
-        """What a table calls a side."""
-        return side.title or (self.titles[side.model] if side.model else str(side.policy))
-
-
-def _number(values: Mapping[str, Any], metric: str) -> float | None:
-    found = values.get(metric)
-    return found["value"] if isinstance(found, dict) else found
 
 
 def write(project: Workspace, seconds: float | None = None) -> dict[str, Any]:
