@@ -10,7 +10,9 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -24,8 +26,20 @@ from pageopt.config import ExperimentsParams, check_all, load
 from pageopt.studies.experiments import runner
 from pageopt.workspace import Workspace
 
+if TYPE_CHECKING:
+    from pageopt.studies.experiments.findings import Findings
+
 WORLDS = ("world", "exploration")
 RETRIES = 1
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What experiments.json holds, and how many of the worlds and cells were run for it."""
+
+    findings: "Findings"
+    ran: int
+    of: int
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, retries=RETRIES, retry_delay_seconds=2)
@@ -50,7 +64,7 @@ def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def report(workspace: Workspace, seconds: float | None) -> dict:
+def report(workspace: Workspace, seconds: float | None) -> "Findings":
     """Write the reports."""
     from pageopt.studies.experiments.summary import write  # SciPy, pandas: not needed while cells run
 
@@ -58,8 +72,8 @@ def report(workspace: Workspace, seconds: float | None) -> dict:
 
 
 @flow(name="experiments", persist_result=False, validate_parameters=False)
-def experiments(root: str) -> dict:
-    """Run all that is stale in the project at `root`, and write the reports; returns what experiments.json holds."""
+def experiments(root: str) -> "Ran":
+    """Run all that is stale in the project at `root`, and write the reports."""
     workspace = Workspace(Path(root))
     started = time.monotonic()
     with hold(workspace):
@@ -68,22 +82,21 @@ def experiments(root: str) -> dict:
         processes = load(workspace.params, ExperimentsParams).processes
         ran = stages(workspace.root, "worlds", WORLDS, processes)
         ran += stages(workspace.root, "cells", (), processes)
-        found: dict = report(workspace, time.monotonic() - started if ran else None)
-        return found | {"ran": ran, "of": len(runner.names(workspace.root))}
+        findings = report(workspace, time.monotonic() - started if ran else None)
+        return Ran(findings, ran, len(runner.names(workspace.root)))
 
 
-def _show(found: dict, seconds: float) -> None:
+def _show(done: Ran, seconds: float) -> None:
     """The questions and their answers, what the words came to, and where the rest stands."""
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     table = Table("question", "answer", "as demanded", title="Experiments", title_justify="left", show_lines=True)
-    for asked in found["questions"]:
-        reached = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[asked["reached"]]
-        table.add_row(asked["question"], asked["answer"], reached)
+    for asked in done.findings.questions:
+        reached = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[asked.reached]
+        table.add_row(asked.question, asked.answer, reached)
     console.print(table)
-    told = [metric["word"] for each in found["tables"] for row in each["rows"] for metric in row["metrics"].values()]
-    words = ", ".join(f"{told.count(word)} {word}" for word in ("agrees", "disagrees", "undecided"))
+    words = ", ".join(f"{count} {word}" for word, count in done.findings.words.items())
     console.print(f"Figures of the paper: {words}.")
-    console.print(f"{found['ran']} of {found['of']} worlds and cells were run anew; total {seconds:.1f} s")
+    console.print(f"{done.ran} of {done.of} worlds and cells were run anew; total {seconds:.1f} s")
     console.print("Report: reports/experiments.html (figures: reports/experiments.json)")
 
 
@@ -97,8 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         workspace = Workspace.find()
         # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
         with hold(workspace):
-            found = experiments(str(workspace.root))
-        _show(found, time.monotonic() - started)
+            done = experiments(str(workspace.root))
+        _show(done, time.monotonic() - started)
         return 0
 
     return exit_code(work, ". What is done is kept; go on with: make experiments")

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -107,11 +105,8 @@ def test_a_control_that_may_be_zero_bounds_no_lift() -> None:
     found = compare(metric, np.arange(40), arm)
     assert (found.low, found.high) == (-np.inf, np.inf)
     assert np.isfinite(found.p_value)
-    written = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert written["low"] is written["high"] is None
-    assert written["value"] == found.value == pytest.approx(2.0)
-    assert written["difference"] == vars(found.difference)
-    assert written["users_by_arm"] == [20, 20]
+    assert found.value == pytest.approx(2.0)
+    assert found.users_by_arm == (20, 20)
 
 
 def test_sample_ratio_mismatch_is_seen() -> None:

@@ -55,20 +55,6 @@ class Lift:
     users_by_arm: tuple[int, int]
     pages_by_arm: tuple[int, int]
 
-    def as_json(self) -> dict[str, object]:
-        """The same for a report; null stands for what is not finite."""
-        numbers = {
-            name: number if np.isfinite(number) else None
-            for name, number in vars(self).items()
-            if isinstance(number, float)
-        }
-        return {
-            **numbers,
-            "difference": vars(self.difference),
-            "users_by_arm": list(self.users_by_arm),
-            "pages_by_arm": list(self.pages_by_arm),
-        }
-
 
 @dataclass(frozen=True)
 class Look:

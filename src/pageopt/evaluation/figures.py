@@ -69,17 +69,16 @@ class Ranking(Figures, frozen=True, kw_only=True):
 
 
 RANKING = Ranking.__struct_fields__
-# ctr_dm, ctr_ips, … ptr_cascade_dr, each an optional figure.
-Values = msgspec.defstruct(
-    "Values",
-    [(f"{metric}_{estimator}", Optional, UNSET) for metric in METRICS for estimator in ESTIMATORS],
-    bases=(Ranking,),
-    frozen=True,
-    kw_only=True,
-)
 
 
-class ModelFigures(Values, frozen=True, kw_only=True):  # type: ignore[misc, valid-type, call-arg]
+def with_estimates(base: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """`base` with an optional figure for each metric and estimator: ctr_dm, ctr_ips, … ptr_cascade_dr."""
+    names = [f"{metric}_{estimator}" for metric in METRICS for estimator in ESTIMATORS]
+    fields = [(name, Optional, UNSET) for name in names]
+    return msgspec.defstruct(f"{base.__name__}WithEstimates", fields, bases=(base,), frozen=True, kw_only=True)
+
+
+class ModelFigures(with_estimates(Ranking), frozen=True, kw_only=True):  # type: ignore[misc, call-arg]
     """One policy: ranking, estimated CTR and PTR, calibration, what it earned in its own log, and the truth.
 
     Only what the log and the policy define is there.

@@ -7,6 +7,7 @@ from pageopt.config import CollectParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.simulator import Shop
 from pageopt.studies.experiments import cell, exploration, world
+from pageopt.studies.experiments.findings import Cell
 from pageopt.studies.experiments.values import read_values
 
 
@@ -36,9 +37,9 @@ def test_the_truth_of_logged_pages_is_what_was_clicked_on_average(built):
 
 def test_the_oracle_is_better_than_any_other_page_for_what_it_seeks(built):
     best, random = built.oracle_value, built.truth(built.judged.module)
-    assert best["click"]["ctr"] > best["purchase"]["ctr"]
-    assert best["purchase"]["ptr"] > best["click"]["ptr"]
-    assert best["click"]["ctr"] > 1.2 * random.ctr.mean()
+    assert best.click["ctr"] > best.purchase["ctr"]
+    assert best.purchase["ptr"] > best.click["ptr"]
+    assert best.click["ctr"] > 1.2 * random.ctr.mean()
 
 
 def test_the_oracle_decides_the_judged_pages_and_no_others(built):
@@ -47,7 +48,7 @@ def test_the_oracle_decides_the_judged_pages_and_no_others(built):
     shop = Shop(params.simulator, params.seed)
     all_pages = shop.true_value(shop.oracle("click"), params.simulator.pages)
     by_page = built.oracle("click").ctr
-    assert by_page.mean() == pytest.approx(built.oracle_value["click"]["ctr"])
+    assert by_page.mean() == pytest.approx(built.oracle_value.click["ctr"])
     assert abs(by_page.mean() - all_pages.ctr) < 5 * by_page.std() / np.sqrt(len(by_page))
 
 
@@ -62,18 +63,18 @@ def test_a_variant_that_is_none_and_a_world_that_was_not_built_are_named(tiny_pr
 def test_a_cell_holds_estimates_and_truth_of_the_same_pages(tiny_project, built, name):
     cell.train_and_judge(tiny_project, "effects", name, 1)
     folder = cell.folder_of(tiny_project.root, "effects", name, 1)
-    found = json.loads((folder / cell.FILE).read_text())
+    found = Cell.read(folder / cell.FILE)
     visits = read_values(folder / cell.PAGES)
     assert list(visits.page_id) == list(built.judged.page_id)
     kinds = {"pages", "late", "greedy"} if name == "trnn_ips_pf" else {"pages"}
-    assert set(visits.values) == set(found["searches"]) == kinds
+    assert set(visits.values) == set(found.searches) == kinds
     for kind, values in visits.values.items():
-        assert found["searches"][kind]["true_ctr"] == pytest.approx(values.ctr.mean(), rel=1e-5)
+        assert found.searches[kind].true_ctr == pytest.approx(values.ctr.mean(), rel=1e-5)
         assert (values.purchase <= values.click + 1e-7).all()
-        assert {"ctr_dm", "ptr_ips", "ctr_snips", "ptr_dr", "ctr_sndr"} <= set(found["searches"][kind])
-    assert found["ranking"].keys() == {"auc", "f1", "ndcg", "mrpr"}
-    assert found["objective"] == ("click" if name == "lc_pf" else "purchase")
-    assert found["searches"]["pages"]["true_ctr"] <= found["oracle"]["click"]["ctr"] * 1.02
+        assert {"ctr_dm", "ptr_ips", "ctr_snips", "ptr_dr", "ctr_sndr"} <= set(found.searches[kind].figures())
+    assert found.ranking.figures().keys() == {"auc", "f1", "ndcg", "mrpr"}
+    assert found.objective == ("click" if name == "lc_pf" else "purchase")
+    assert found.searches["pages"].true_ctr <= found.oracle.click["ctr"] * 1.02
 
 
 def test_a_cell_gives_the_same_figures_again(tiny_project):

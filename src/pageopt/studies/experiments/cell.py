@@ -4,13 +4,9 @@ cell.json holds the figures, pages.parquet the true values of its pages one by o
 are paired by page and for the simulated A/B tests.
 """
 
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,12 +15,14 @@ from pageopt.config import EvaluateParams, ExperimentsParams, SearchParams, Trai
 from pageopt.errors import ConfigError
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.figures import Figure, Ranking
 from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS, Head
 from pageopt.search.graph import PageGraph, decide
 from pageopt.studies.experiments.catalog import Model
 from pageopt.studies.experiments.catalog import model as find_model
+from pageopt.studies.experiments.findings import Cell, Searched
 from pageopt.studies.experiments.rankers import objective_of, ranker_of
 from pageopt.studies.experiments.values import write_values
 from pageopt.studies.experiments.world import World
@@ -62,28 +60,29 @@ def train_and_judge(project: Workspace, variant: str, name: str, seed: int) -> N
     logged = LoggedPages(world.judged, world.reward_model, evaluate)
     bootstrap = logged.bootstrap()
     values = {kind: world.truth(modules) for kind, modules in pages.items()}
-    content: dict[str, Any] = {
-        "variant": variant,
-        "name": name,
-        "seed": seed,
-        "kind": model.kind,
-        "title": model.title,
-        "objective": objective_of(model, search),
-        "seconds": round(seconds, 2),
-        "judged_pages": len(logged),
-        "oracle": world.oracle_value,
-        "ranking": _ranking(ranker, model, search, world, valid, evaluate),
-        "searches": {
-            kind: msgspec.to_builtins(report.estimates(logged.value(modules), bootstrap))
-            | {"true_ctr": float(values[kind].ctr.mean()), "true_ptr": float(values[kind].ptr.mean())}
+    judged, folder = world.judged, folder_of(project.root, variant, name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_values(folder / PAGES, judged.page_id, judged.user_id, judged.ts, values)
+    Cell(
+        variant=variant,
+        name=name,
+        seed=seed,
+        kind=model.kind,
+        title=model.title,
+        objective=objective_of(model, search),
+        seconds=round(seconds, 2),
+        judged_pages=len(logged),
+        oracle=world.oracle_value,
+        ranking=_ranking(ranker, model, search, world, valid, evaluate),
+        searches={
+            kind: Searched(
+                **report.estimates(logged.value(modules), bootstrap),
+                true_ctr=float(values[kind].ctr.mean()),
+                true_ptr=float(values[kind].ptr.mean()),
+            )
             for kind, modules in pages.items()
         },
-    }
-    folder = folder_of(project.root, variant, name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    judged = world.judged
-    write_values(folder / PAGES, judged.page_id, judged.user_id, judged.ts, values)
-    (folder / FILE).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    ).write(folder / FILE)
 
 
 def _candidates(pages: Pages) -> NDArray[np.int64]:
@@ -106,7 +105,7 @@ def _other_searches(
 
 def _ranking(
     ranker: Ranker, model: Model, search: SearchParams, world: World, valid: Pages, params: EvaluateParams
-) -> dict[str, dict[str, float]]:
+) -> Ranking:
     """AUC, F1, NDCG and MRPR of purchases on the judged pages, by the head that makes the pages.
 
     A model without a purchase head is asked by its own, as in the paper's Table 4. The threshold of F1 is that of the
@@ -116,11 +115,11 @@ def _ranking(
     objective = objective_of(model, search)
     head = HEADS.index(objective if model.network and len(model.losses) == 1 else label)
     threshold = ShownPages(valid, label).threshold(ranker.score(valid)[..., head])
-    found = ShownPages(world.judged, label).metrics(
+    metrics = ShownPages(world.judged, label).metrics(
         ranker.score(world.judged)[..., head],
         threshold,
         seed=params.seed,
         replicates=min(params.bootstrap, 100),
         confidence=params.confidence,
     )
-    return {metric: asdict(estimate) for metric, estimate in found.items()}
+    return Ranking(**{metric: Figure.of(estimate) for metric, estimate in metrics.items()})

@@ -32,10 +32,6 @@ class OverSeeds:
     spread: float
     by_seed: tuple[float, ...]
 
-    def as_json(self) -> dict[str, object]:
-        """{"value", "low", "high", "spread", "by_seed"}."""
-        return {**vars(self), "by_seed": list(self.by_seed)}
-
 
 def over_seeds(numbers: Sequence[float], confidence: float) -> OverSeeds:
     """The mean of `numbers`, one a seed, with its interval. Raises EvaluationError for fewer than two, or a nan."""

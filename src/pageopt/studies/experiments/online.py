@@ -6,14 +6,14 @@ takes them all together. Visits without a user cannot stay in one arm and are le
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.abtest import Look, assign, compare, sample_ratio, sequential
-from pageopt.evaluation.policy_value import METRICS, Metric
+from pageopt.evaluation.policy_value import Metric
+from pageopt.studies.experiments.findings import AbLift, AbLook, AbMetric, AbTest
 from pageopt.studies.experiments.values import PageValues
 
 SHARES = (0.5, 0.5)
@@ -29,12 +29,8 @@ class Arms:
     treatment: PageValues
 
 
-def ab_test(shops: Mapping[int, Arms], name: str, *, looks: int, confidence: float) -> dict[str, Any]:
-    """The test called `name` over all shops, by seed.
-
-    {"users", "pages", "sample_ratio_p", "ctr": {"lift", "looks": [...], "stopped"}, "ptr": …}: the lift of all pages,
-    and of each look up to the one where the test may stop; "why" in place of a lift where there is no test.
-    """
+def ab_test(shops: Mapping[int, Arms], name: str, *, looks: int, confidence: float) -> AbTest:
+    """The test called `name` over all shops, by seed."""
     users, arms, looked, outcomes = [], [], [], []
     for seed, both in shops.items():
         known = np.array([user is not None and user == user for user in both.user_id])
@@ -45,21 +41,17 @@ def ab_test(shops: Mapping[int, Arms], name: str, *, looks: int, confidence: flo
         looked.append(_looks(both.ts[known], looks))
         outcomes.append(_outcomes(both, known, arm, seed, name))
     user, arm, look = np.concatenate(users), np.concatenate(arms), np.concatenate(looked)
-    found: dict[str, Any] = {
-        "users": len(np.unique(user)),
-        "pages": len(user),
-        "sample_ratio_p": sample_ratio(user, arm, SHARES),
-    }
-    for metric in METRICS:
+
+    def tested(metric: Metric) -> AbMetric:
         count = np.concatenate([outcome[metric] for outcome in outcomes])
         try:
-            found[metric] = {
-                "lift": compare(count, user, arm, confidence=confidence).as_json(),
-                **_sequential(sequential(count, user, arm, look, alpha=1 - confidence)),
-            }
+            lift = compare(count, user, arm, confidence=confidence)
+            seen = sequential(count, user, arm, look, alpha=1 - confidence)
         except EvaluationError as error:  # too few purchases for any test
-            found[metric] = {"lift": None, "why": str(error)}
-    return found
+            return AbMetric(None, why=str(error))
+        return AbMetric(AbLift.of(lift), [_look(each) for each in seen], seen[-1].crossed)
+
+    return AbTest(len(np.unique(user)), len(user), sample_ratio(user, arm, SHARES), tested("ctr"), tested("ptr"))
 
 
 def _looks(ts: NDArray[np.int64], looks: int) -> NDArray[np.int64]:
@@ -84,17 +76,6 @@ def _outcomes(
     }
 
 
-def _sequential(looks: list[Look]) -> dict[str, Any]:
-    return {
-        "looks": [
-            {
-                "information": look.information,
-                "boundary": look.boundary,
-                "statistic": look.lift.statistic,
-                "value": look.lift.as_json()["value"],
-                "crossed": look.crossed,
-            }
-            for look in looks
-        ],
-        "stopped": looks[-1].crossed,
-    }
+def _look(look: Look) -> AbLook:
+    value = AbLift.of(look.lift).value
+    return AbLook(look.information, look.boundary, look.lift.statistic, value, look.crossed)

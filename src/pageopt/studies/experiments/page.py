@@ -1,12 +1,15 @@
 """reports/experiments.html: one self-contained page, plots as inline SVG."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
+from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.release import charts
+from pageopt.studies.experiments.findings import AbLift, CellPoint, Findings, TableFindings
+from pageopt.studies.experiments.lifts import OverSeeds
 from pageopt.studies.experiments.tables import RANKING
 
 _SERIES = {
@@ -34,7 +37,7 @@ VARIANT_NAMES = {"effects": "page effects on", "plain": "page effects off", "ste
 _SIGNS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
-def render(content: Mapping[str, Any]) -> str:
+def render(findings: Findings) -> str:
     """The page of what reports/experiments.json holds."""
     environment = Environment(
         loader=PackageLoader("pageopt.studies.experiments"),
@@ -45,22 +48,22 @@ def render(content: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"signed": signed, "between": between, "number": lambda value: f"{value:,}"}
     return environment.get_template("experiments.html.j2").render(
-        content=content,
+        content=findings,
         heads=_HEADS,
-        columns={table["id"]: _columns(table) for table in content["tables"]},
+        columns={table.id: _columns(table) for table in findings.tables},
         estimators={name: estimator.title for name, estimator in ESTIMATORS.items()},
         variants=VARIANT_NAMES,
         signs=_SIGNS,
-        scatters=_scatters(content["cells"]),
-        lifts={table["id"]: _lifts(table) for table in content["tables"]},
-        words=_words(content["tables"]),
+        scatters=_scatters(findings.cells),
+        lifts={table.id: _lifts(table) for table in findings.tables},
+        words=findings.words,
     )
 
 
-def _columns(table: Mapping[str, Any]) -> list[str]:
+def _columns(table: TableFindings) -> list[str]:
     """The metrics that a table shows: those that any of its rows has; of online tables no more than values."""
-    wanted = [metric for metric in _HEADS if not (table["online"] and metric in (*RANKING, "ctr_dm", "ptr_dm"))]
-    return [metric for metric in wanted if any(row["metrics"][metric]["lift"] for row in table["rows"])]
+    wanted = [metric for metric in _HEADS if not (table.online and metric in (*RANKING, "ctr_dm", "ptr_dm"))]
+    return [metric for metric in wanted if any(row.metrics[metric].lift for row in table.rows)]
 
 
 def signed(number: float | None, digits: int = 1) -> str:
@@ -68,74 +71,60 @@ def signed(number: float | None, digits: int = 1) -> str:
     return "–" if number is None else f"{number:+.{digits}%}"
 
 
-def between(found: Mapping[str, float] | None, digits: int = 1) -> str:
-    """The interval of a figure as signed percentages."""
-    return "" if found is None else f"{100 * found['low']:+.{digits}f} to {100 * found['high']:+.{digits}f} %"
+def between(lift: OverSeeds | AbLift | None, digits: int = 1) -> str:
+    """The interval of a lift as signed percentages; nothing where there is none."""
+    if lift is None or lift.low is None or lift.high is None:
+        return ""
+    return f"{100 * lift.low:+.{digits}f} to {100 * lift.high:+.{digits}f} %"
 
 
-def _words(tables: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many of the paper's figures each word was said of."""
-    count = dict.fromkeys(_SIGNS, 0)
-    for table in tables:
-        for row in table["rows"]:
-            for metric in row["metrics"].values():
-                if metric["word"]:
-                    count[metric["word"]] += 1
-    return count
-
-
-def _series(cell: Mapping[str, Any]) -> str:
-    return _SERIES[cell["kind"]]
-
-
-def _scatters(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def _scatters(cells: Sequence[CellPoint]) -> dict[str, dict[str, str]]:
     """Plots by variant of the shop and "CTR (DR)" and the like."""
-    found: dict[str, dict[str, str]] = {}
+    scatters: dict[str, dict[str, str]] = {}
     for variant, name in VARIANT_NAMES.items():
         plots = {}
-        for metric in ("ctr", "ptr"):
+        for metric in METRICS:
             for estimator in ("dr", "dm"):
                 points = [
-                    _point(cell, metric, estimator)
+                    _point(cell, metric, estimate)
                     for cell in cells
-                    if cell["variant"] == variant and cell.get(f"{metric}_{estimator}", {}).get("value") is not None
+                    if cell.variant == variant
+                    and (figure := cell.figure(f"{metric}_{estimator}"))
+                    and (estimate := figure.estimate)
                 ]
                 if points:
                     title = f"{metric.upper()} by {ESTIMATORS[estimator].title}"
                     plots[title] = charts.scatter(points, f"{title}, {name}: estimate against truth, cell by cell")
         if plots:
-            found[variant] = plots
-    return found
+            scatters[variant] = plots
+    return scatters
 
 
-def _point(cell: Mapping[str, Any], metric: str, estimator: str) -> charts.Point:
-    estimate = cell[f"{metric}_{estimator}"]
+def _point(cell: CellPoint, metric: Metric, estimate: Estimate) -> charts.Point:
     return charts.Point(
-        _series(cell),
-        f"{cell['title']}, seed {cell['seed']}",
-        cell[f"true_{metric}"],
-        estimate["value"],
-        estimate["low"],
-        estimate["high"],
+        _SERIES[cell.kind],
+        f"{cell.title}, seed {cell.seed}",
+        cell.true_ctr if metric == "ctr" else cell.true_ptr,
+        estimate.value,
+        estimate.low,
+        estimate.high,
     )
 
 
-def _lifts(table: Mapping[str, Any]) -> dict[str, str]:
+def _lifts(table: TableFindings) -> dict[str, str]:
     """Plots of the true lifts with their intervals, the paper's figure as a diamond."""
     plots = {}
-    for metric in ("ctr", "ptr"):
+    for metric in METRICS:
         rows = []
-        for row in table["rows"]:
-            found = row["metrics"][f"true_{metric}"]["lift"]
-            if found is None:
+        for row in table.rows:
+            true = row.metrics[f"true_{metric}"]
+            if true.lift is None:
                 continue
-            paper = row["metrics"][f"true_{metric}"]["paper"]
-            if paper is None:
-                paper = row["metrics"][f"{metric}_dr"]["paper"]
-            truth = None if paper is None else paper / 100
-            label = row["title"] if row["variant"] == "effects" else f"{row['title']} ({row['variant']})"
-            rows.append(charts.Interval(label, found["value"], found["low"], found["high"], truth))
+            paper = row.metrics[f"{metric}_dr"].paper if true.paper is None else true.paper
+            label = row.title if row.variant == "effects" else f"{row.title} ({row.variant})"
+            diamond = None if paper is None else paper / 100
+            rows.append(charts.Interval(label, true.lift.value, true.lift.low, true.lift.high, diamond))
         if rows:
             title = f"True {metric.upper()} lift, interval over seeds; diamond: the paper's figure"
-            plots[title] = charts.intervals(rows, f"{title}. {table['title']}")
+            plots[title] = charts.intervals(rows, f"{title}. {table.title}")
     return plots

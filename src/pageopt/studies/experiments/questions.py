@@ -1,27 +1,25 @@
 """The questions that the experiments were made for, answered in a line each."""
 
-from typing import Any
-
+from pageopt.evaluation.policy_value import Metric
+from pageopt.studies.experiments.findings import Answer
 from pageopt.studies.experiments.lifts import OverSeeds
 from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import Question, Side
 
 
-def answer(results: Results, asked: Question, objective: str) -> dict[str, Any]:
-    """{"question", "answer", "reached", "figures": {"ctr", "ptr"}}; `reached` is null where nothing is demanded.
-
-    Figures are of true values with intervals over seeds. What is demanded is held against the metric that pages are
-    made for: PTR, or CTR where `objective` is "click".
+def answer(results: Results, asked: Question, objective: str) -> Answer:
+    """The answer: what is demanded is held against the metric that pages are made for, PTR, or CTR where `objective`
+    is "click".
     """
-    metric = "ctr" if objective == "click" else "ptr"
-    found = {name: _figure(results, asked, name) for name in (metric, "ptr" if metric == "ctr" else "ctr")}
-    told = [f"{name.upper()} {_told(figure, asked)}" for name, figure in found.items() if figure]
-    return {
-        "question": asked.ask,
-        "answer": "; ".join(told) or "cannot be said: the static page earns nothing, or the oracle no more",
-        "reached": None if asked.demand is None else _reached(found[metric], asked.demand),
-        "figures": {name: figure.as_json() if figure else None for name, figure in found.items()},
-    }
+    metrics: tuple[Metric, Metric] = ("ctr", "ptr") if objective == "click" else ("ptr", "ctr")
+    figures = {metric: _figure(results, asked, metric) for metric in metrics}
+    told = [f"{metric.upper()} {_told(figure, asked)}" for metric, figure in figures.items() if figure]
+    return Answer(
+        asked.ask,
+        "; ".join(told) or "cannot be said: the static page earns nothing, or the oracle no more",
+        None if asked.demand is None else _reached(figures[metrics[0]], asked.demand),
+        figures,
+    )
 
 
 def _figure(results: Results, asked: Question, metric: str) -> OverSeeds | None:

@@ -1,14 +1,11 @@
 """Everything that the cells and runs of a project wrote, by seed: the numbers that report and questions are made of."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pageopt.errors import EvaluationError
 from pageopt.studies.experiments import catalog, cell, exploration
+from pageopt.studies.experiments.findings import Cell
 from pageopt.studies.experiments.lifts import OverSeeds, lift, over_seeds
 from pageopt.studies.experiments.tables import BEAM, RANKING, Side
 from pageopt.studies.experiments.values import Visits, read_values
@@ -22,24 +19,21 @@ class Results:
     root: Path
     seeds: tuple[int, ...]
     confidence: float
-    _cells: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
+    _cells: dict[tuple[str, str, int], Cell] = field(default_factory=dict)
 
     @cached_property
     def titles(self) -> dict[str, str]:
         """What tables call each model."""
         return {name: model.title for name, model in catalog.models(self.root).items()}
 
-    def cell(self, variant: str, name: str, seed: int) -> dict[str, Any]:
+    def cell(self, variant: str, name: str, seed: int) -> Cell:
         """cell.json. Raises EvaluationError where the cell was not run."""
         key = (variant, name, seed)
         if key not in self._cells:
-            file = cell.folder_of(self.root, *key) / cell.FILE
-            if not file.is_file():
-                raise EvaluationError(f"{file} is missing: run `make experiments`.")
-            self._cells[key] = json.loads(file.read_text(encoding="utf-8"))
+            self._cells[key] = Cell.read(cell.folder_of(self.root, *key) / cell.FILE)
         return self._cells[key]
 
-    def cells(self) -> list[dict[str, Any]]:
+    def cells(self) -> list[Cell]:
         """Every cell of the plan and the seeds that was run, by variant and model."""
         names, planned = [*catalog.models(self.root)], catalog.planned(self.root)
         return [
@@ -58,18 +52,23 @@ class Results:
 
     def numbers(self, variant: str, side: Side, metric: str) -> list[float] | None:
         """A metric by seed; None where it is not defined for this side or for one of the seeds."""
-        found = []
+        numbers = []
         for seed in self.seeds:
-            if side.policy is not None:
-                values = self.visits(variant, side, seed).values[side.policy]
-                number = {"true_ctr": values.ctr.mean(), "true_ptr": values.ptr.mean()}.get(metric)
-            else:
-                content = self.cell(variant, str(side.model), seed)
-                number = _number(content["ranking"] if metric in RANKING else content["searches"][side.search], metric)
+            number = self._number(variant, side, seed, metric)
             if number is None:
                 return None
-            found.append(float(number))
-        return found
+            numbers.append(float(number))
+        return numbers
+
+    def _number(self, variant: str, side: Side, seed: int, metric: str) -> float | None:
+        if side.policy is not None:
+            values = self.visits(variant, side, seed).values[side.policy]
+            return {"true_ctr": values.ctr.mean(), "true_ptr": values.ptr.mean()}.get(metric)
+        of = self.cell(variant, str(side.model), seed)
+        if metric in RANKING:
+            figure = of.ranking.figure(metric)
+            return figure.value if figure else None
+        return of.searches[side.search].number(metric)
 
     def lift(self, variant: str, first: Side, second: Side, metric: str) -> OverSeeds | None:
         """The relative change of a metric, paired by seed; None where it is not defined."""
@@ -80,21 +79,16 @@ class Results:
 
     def share(self, variant: str, name: str, metric: str) -> OverSeeds | None:
         """Share of the oracle's uplift over the static page that a model's true CTR or PTR has."""
-        objective = {"true_ctr": "click", "true_ptr": "purchase"}[metric]
         shares = []
         for seed in self.seeds:
             mine, static = (self.cell(variant, each, seed) for each in (name, "static"))
-            least, most = static["searches"][BEAM][metric], mine["oracle"][objective][metric.removeprefix("true_")]
+            most = mine.oracle.click["ctr"] if metric == "true_ctr" else mine.oracle.purchase["ptr"]
+            own, least = (getattr(each.searches[BEAM], metric) for each in (mine, static))
             if not most > least:
                 return None
-            shares.append((mine["searches"][BEAM][metric] - least) / (most - least))
+            shares.append((own - least) / (most - least))
         return over_seeds(shares, self.confidence)
 
     def title(self, side: Side) -> str:
         """What a table calls a side."""
         return side.title or (self.titles[side.model] if side.model else str(side.policy))
-
-
-def _number(values: Mapping[str, Any], metric: str) -> float | None:
-    found = values.get(metric)
-    return found["value"] if isinstance(found, dict) else found

@@ -4,7 +4,6 @@ It is a workspace in a folder of its own, made by the stages of the pipeline, an
 cells of its variant and seed: they train on the same log, decide the same pages and are judged by the same q̂.
 """
 
-import json
 import shutil
 from dataclasses import fields, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from ruamel.yaml import YAML
 from pageopt.config import CollectParams, EvaluateParams, ExperimentsParams, PrepareParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.evaluation.compare import exploration_policies, exploration_rows, fit_reward_model
+from pageopt.evaluation.policy_value import Metric
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
@@ -24,6 +24,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.simulator import Contexts, Shop, truth
 from pageopt.simulator.oracle import Objective
 from pageopt.simulator.tables import page_ids
+from pageopt.studies.experiments.findings import Oracle
 from pageopt.studies.experiments.values import PageValues
 from pageopt.workspace import Workspace
 
@@ -66,9 +67,9 @@ def build(project: Workspace, variant: str, seed: int) -> None:
     rows = _judged_rows(test, experiments.judged_pages, seed)
     np.save(root / _JUDGED, rows, allow_pickle=False)
     world = World(workspace)
-    best = {objective: world.oracle(objective) for objective in OBJECTIVES}
-    means = {name: {"ctr": float(value.ctr.mean()), "ptr": float(value.ptr.mean())} for name, value in best.items()}
-    (root / _ORACLE).write_text(json.dumps(means, indent=1) + "\n", encoding="utf-8")
+    best = [world.oracle(objective) for objective in OBJECTIVES]
+    means: list[dict[Metric, float]] = [{"ctr": float(of.ctr.mean()), "ptr": float(of.ptr.mean())} for of in best]
+    Oracle(*means).write(root / _ORACLE)
 
 
 def _write_params(project: Workspace, world: Workspace, variant: str, seed: int) -> None:
@@ -151,10 +152,9 @@ class World:
         return PageValues(*truth.expected(self.workspace.raw, self.judged.page_id, names[modules]))
 
     @cached_property
-    def oracle_value(self) -> dict[str, dict[str, float]]:
+    def oracle_value(self) -> Oracle:
         """True "ctr" and "ptr" on the judged pages of the oracle for "click" and of the one for "purchase"."""
-        found: dict[str, dict[str, float]] = json.loads((self.workspace.root / _ORACLE).read_text(encoding="utf-8"))
-        return found
+        return Oracle.read(self.workspace.root / _ORACLE)
 
     def oracle(self, objective: Objective, width: int = 3) -> PageValues:
         """What the pages of a search with the true model earn on the judged pages."""

@@ -1,0 +1,239 @@
+"""What the experiments write: oracle.json of a world, cell.json of a cell, and reports/experiments.json."""
+
+import math
+from typing import Any, Literal, Self
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pageopt.artefact import Artefact
+from pageopt.errors import EvaluationError
+from pageopt.evaluation.abtest import Lift
+from pageopt.evaluation.estimate import Estimate
+from pageopt.evaluation.figures import Figure, Figures, Ranking, with_estimates
+from pageopt.evaluation.policy_value import Metric
+from pageopt.models.item.heads import Head
+from pageopt.studies.experiments.lifts import OverSeeds, Word
+
+_MEND = "Run: make experiments"
+
+
+class Oracle(Artefact, frozen=True):
+    """oracle.json: true CTR and PTR on the judged pages of the search for clicks, and of that for purchases."""
+
+    ERROR = EvaluationError
+    MEND = _MEND
+    INDENT = 1
+
+    click: dict[Metric, float]
+    purchase: dict[Metric, float]
+
+
+class Searched(with_estimates(Figures), frozen=True, kw_only=True):  # type: ignore[misc, call-arg]
+    """Pages of one model by one search: estimated CTR and PTR, and the true ones."""
+
+    true_ctr: float
+    true_ptr: float
+
+    def number(self, name: str) -> float | None:
+        """A true value or an estimate; None where it is undefined. Raises AttributeError where none is called so."""
+        value = getattr(self, name)
+        return value.value if isinstance(value, Figure) else None if value is UNSET else value
+
+
+class Cell(Artefact, frozen=True, kw_only=True):
+    """cell.json: the figures of one model in one world. `searches` holds "pages", and where it was asked for others."""
+
+    ERROR = EvaluationError
+    MEND = _MEND
+    INDENT = 1
+
+    variant: str
+    name: str
+    seed: int
+    kind: str
+    title: str
+    objective: Head
+    seconds: float
+    judged_pages: int
+    oracle: Oracle
+    ranking: Ranking
+    searches: dict[str, Searched]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The params that the figures depend on; `seconds` is what the run took, where it is known."""
+
+    seeds: tuple[int, ...]
+    log_pages: int
+    judged_pages: int
+    exploration_pages: int
+    steep_slot_bias: float
+    bootstrap: int
+    looks: int
+    processes: int
+    threads: int
+    objective: Head
+    confidence: float
+    modules: int
+    families: int
+    slots: int
+    available: int
+    seconds: float | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A question in a line; `reached` is None where nothing is demanded. Figures are of true values, over seeds."""
+
+    question: str
+    answer: str
+    reached: bool | None
+    figures: dict[Metric, OverSeeds | None]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """Our lift of a metric, the paper's in percent, and the word on it."""
+
+    lift: OverSeeds | None
+    paper: float | None
+    word: Word | None
+
+
+class AbLift(msgspec.Struct, frozen=True):
+    """A lift of an A/B test (`pageopt.evaluation.abtest.Lift`); None stands for what is not finite."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    statistic: float | None
+    control: float
+    treatment: float
+    difference: Estimate
+    users_by_arm: tuple[int, int]
+    pages_by_arm: tuple[int, int]
+
+    @classmethod
+    def of(cls, lift: Lift) -> Self:
+        """The lift as the report holds it."""
+        finite: dict[str, Any] = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in vars(lift).items()
+        }
+        return cls(**finite)
+
+
+class AbLook(msgspec.Struct, frozen=True):
+    """A look of a sequential test (`pageopt.evaluation.abtest.Look`)."""
+
+    information: float
+    boundary: float
+    statistic: float
+    value: float | None
+    crossed: bool
+
+
+class AbMetric(msgspec.Struct, frozen=True):
+    """The lift of all pages, and each look up to the one where the test may stop; or `why` there is no test."""
+
+    lift: AbLift | None
+    looks: list[AbLook] | UnsetType = UNSET
+    stopped: bool | UnsetType = UNSET
+    why: str | UnsetType = UNSET
+
+
+class AbTest(msgspec.Struct, frozen=True):
+    """A simulated A/B test of a row."""
+
+    users: int
+    pages: int
+    sample_ratio_p: float
+    ctr: AbMetric
+    ptr: AbMetric
+
+
+class RowFindings(msgspec.Struct, frozen=True):
+    """A row of a table; `test` only where the table is online."""
+
+    title: str
+    against: str
+    variant: str
+    metrics: dict[str, Compared]
+    test: AbTest | UnsetType = UNSET
+
+
+class TableFindings(msgspec.Struct, frozen=True):
+    """A table of the paper beside ours."""
+
+    id: str
+    title: str
+    online: bool
+    rows: list[RowFindings]
+
+
+class ModelFindings(msgspec.Struct, frozen=True, kw_only=True):
+    """A model over seeds; shares are those of the oracle's uplift over the static page."""
+
+    title: str
+    true_ctr: OverSeeds | None
+    true_ptr: OverSeeds | None
+    ctr_dr: OverSeeds | None
+    ptr_dr: OverSeeds | None
+    auc: OverSeeds | None
+    f1: OverSeeds | None
+    ndcg: OverSeeds | None
+    mrpr: OverSeeds | None
+    share_ctr: OverSeeds | None
+    share_ptr: OverSeeds | None
+    seconds: float
+
+
+class EstimatorFindings(msgspec.Struct, frozen=True):
+    """An estimator over all cells of a variant: bias and RMSE relative to the true value, coverage of its intervals,
+    and Kendall's τ between estimates and true values of the models of a seed, mean over seeds.
+    """
+
+    cells: int
+    bias: float
+    rmse: float
+    coverage: float
+    kendall: float | None
+
+
+class _OfCell(Figures, frozen=True, kw_only=True):
+    variant: str
+    name: str
+    kind: str
+    title: str
+    seed: int
+    seconds: float
+
+
+class CellPoint(with_estimates(_OfCell), frozen=True, kw_only=True):  # type: ignore[misc, call-arg]
+    """What the plots of estimates against truth show of a cell."""
+
+    true_ctr: float
+    true_ptr: float
+
+
+class Findings(Artefact, frozen=True):
+    """reports/experiments.json."""
+
+    ERROR = EvaluationError
+    MEND = _MEND
+    INDENT = 1
+    ASCII = False
+
+    settings: Settings
+    rule: str
+    questions: list[Answer]
+    tables: list[TableFindings]
+    models: dict[str, dict[str, ModelFindings]]
+    estimators: dict[str, dict[Metric, dict[str, EstimatorFindings]]]
+    cells: list[CellPoint]
+
+    @property
+    def words(self) -> dict[Literal["agrees", "disagrees", "undecided"], int]:
+        """How many of the paper's figures each word was said of."""
+        said = [metric.word for table in self.tables for row in table.rows for metric in row.metrics.values()]
+        return {word: said.count(word) for word in ("agrees", "disagrees", "undecided")}

@@ -1,0 +1,1 @@
+"""Every file that one part writes and another reads has one type."""
