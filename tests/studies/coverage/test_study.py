@@ -92,7 +92,7 @@ def _outcome(shift: float, held: int) -> Outcome:
 )
 def test_targets_are_reached_or_not(shift, held, reached):
     found = report.targets({next(iter(CASES)): _outcome(shift, held)})
-    assert [target["reached"] for target in found] == reached * 2
+    assert [target.reached for target in found] == reached * 2
 
 
 def test_sizes_that_make_no_study(tmp_path):

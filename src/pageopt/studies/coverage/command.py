@@ -26,6 +26,6 @@ def coverage(workspace: Workspace, settings: Settings, processes: int) -> None:
         for metric in METRICS:
             console.print(report.table(case, metric, outcome))
     for target in report.targets(outcomes):
-        verdict = "[green]reached[/]" if target["reached"] else "[red]not reached[/]"
-        console.print(f"{target['what']}: {target['value']:.3f}, {target['limit']}: {verdict}", highlight=False)
+        verdict = "[green]reached[/]" if target.reached else "[red]not reached[/]"
+        console.print(f"{target.what}: {target.value:.3f}, {target.limit}: {verdict}", highlight=False)
     console.print(f"Written: {workspace.reports / 'coverage.html'}", highlight=False, soft_wrap=True)

@@ -1,18 +1,20 @@
 """The study's findings: reports/coverage.json, reports/coverage.html, and a table for the terminal."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 
+from pageopt.artefact import Artefact
+from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
-from pageopt.evaluation.policy_value import METRICS
+from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.release import charts
+from pageopt.studies.coverage.judged_shop import Truth
 from pageopt.studies.coverage.settings import Settings
 from pageopt.studies.coverage.study import CASES, PAGE_AWARE, Outcome, Summary
 
@@ -28,67 +30,83 @@ def name_of(estimator: str) -> str:
     return ESTIMATORS[plain].title + estimator.removeprefix(plain)
 
 
-def content(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float) -> dict[str, Any]:
-    """What reports/coverage.json holds.
+class Target(msgspec.Struct, frozen=True):
+    """What DR must show where its assumption holds, and whether it did."""
 
-    {"settings", "seconds", "cases": {case: {"ctr" | "ptr": {"truth", "estimators": {name: summary}}}}, "targets":
-    [{"what", "value", "limit", "reached"}], "estimates": {case: {metric: {name: [{"value", "low", "high"} a log]}}}}
-    """
-    cases = {
-        case: {
-            metric: {
-                "truth": asdict(outcome.truth[metric]),
-                "estimators": {
-                    estimator: asdict(outcome.summary(metric, estimator)) for estimator in outcome.estimators(metric)
-                },
-            }
-            for metric in METRICS
-        }
-        for case, outcome in outcomes.items()
-    }
-    return {
-        "settings": {
-            **asdict(settings),
-            "shop": settings.shop.model_dump(mode="json"),
-            "evaluate": settings.evaluate.model_dump(mode="json"),
-        },
-        "seconds": round(seconds, 1),
-        "targets": targets(outcomes),
-        "cases": cases,
-        "estimates": {
+    what: str
+    value: float
+    limit: str
+    reached: bool
+
+
+class CaseFindings(msgspec.Struct, frozen=True):
+    """The true value of a case and metric, and how each estimator did."""
+
+    truth: Truth
+    estimators: dict[str, Summary]
+
+
+class Findings(Artefact, frozen=True):
+    """reports/coverage.json: by case and metric; `estimates` holds every estimate of every log."""
+
+    ERROR = EvaluationError
+    MEND = "Run: pageopt coverage"
+    INDENT = 1
+
+    settings: dict[str, Any]
+    seconds: float
+    targets: list[Target]
+    cases: dict[str, dict[Metric, CaseFindings]]
+    estimates: dict[str, dict[Metric, dict[str, list[Estimate]]]]
+
+
+def findings(outcomes: Mapping[str, Outcome], settings: Settings, seconds: float) -> Findings:
+    """What the study of `settings` came to in so many seconds."""
+    models = {"shop": settings.shop.model_dump(mode="json"), "evaluate": settings.evaluate.model_dump(mode="json")}
+    return Findings(
+        settings=vars(settings) | models,
+        seconds=round(seconds, 1),
+        targets=targets(outcomes),
+        cases={
             case: {
-                metric: {
-                    name: [asdict(one) for one in outcome.estimates(metric, name)]
-                    for name in outcome.estimators(metric)
-                }
+                metric: CaseFindings(
+                    outcome.truth[metric],
+                    {name: outcome.summary(metric, name) for name in outcome.estimators(metric)},
+                )
                 for metric in METRICS
             }
             for case, outcome in outcomes.items()
         },
-    }
+        estimates={
+            case: {
+                metric: {name: outcome.estimates(metric, name) for name in outcome.estimators(metric)}
+                for metric in METRICS
+            }
+            for case, outcome in outcomes.items()
+        },
+    )
 
 
-def targets(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+def targets(outcomes: Mapping[str, Outcome]) -> list[Target]:
     """What DR must show where its assumption holds, and whether it did."""
     outcome = outcomes[next(iter(CASES))]
-    found = []
+    low, high = COVERAGE_LIMITS
+    judged = []
     for metric in METRICS:
-        summary = outcome.summary(metric, _JUDGED)
-        low, high = COVERAGE_LIMITS
-        errors = abs(summary.bias) / summary.bias_standard_error
-        found += [
-            _target(f"{metric.upper()}: coverage of DR", summary.coverage.value, f"{low:.0%} to {high:.0%}",
-                    low <= summary.coverage.value <= high),
-            _target(f"{metric.upper()}: bias of DR in standard errors", errors, f"at most {BIAS_STANDARD_ERRORS:g}",
-                    errors <= BIAS_STANDARD_ERRORS),
-            _target(f"{metric.upper()}: bias of DR as a share of the value", abs(summary.relative_bias),
-                    f"below {BIAS_SHARE:.0%}", abs(summary.relative_bias) < BIAS_SHARE),
-        ]  # fmt: skip
-    return found
-
-
-def _target(what: str, value: float, limit: str, reached: bool) -> dict[str, Any]:
-    return {"what": what, "value": value, "limit": limit, "reached": bool(reached)}
+        of, name = outcome.summary(metric, _JUDGED), metric.upper()
+        covered, errors = of.coverage.value, abs(of.bias) / of.bias_standard_error
+        share = abs(of.relative_bias)
+        judged += [
+            Target(f"{name}: coverage of DR", covered, f"{low:.0%} to {high:.0%}", low <= covered <= high),
+            Target(
+                f"{name}: bias of DR in standard errors",
+                errors,
+                f"at most {BIAS_STANDARD_ERRORS:g}",
+                errors <= BIAS_STANDARD_ERRORS,
+            ),
+            Target(f"{name}: bias of DR as a share of the value", share, f"below {BIAS_SHARE:.0%}", share < BIAS_SHARE),
+        ]
+    return judged
 
 
 def table(case: str, metric: str, outcome: Outcome) -> Table:
@@ -117,15 +135,14 @@ def _cells(summary: Summary) -> dict[str, str]:
 
 def write(folder: Path, outcomes: Mapping[str, Outcome], settings: Settings, seconds: float) -> None:
     """Write coverage.json and coverage.html into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = content(outcomes, settings, seconds)
-    (folder / "coverage.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    report = findings(outcomes, settings, seconds)
+    report.write(folder / "coverage.json")
     environment = Environment(
         loader=PackageLoader("pageopt.studies.coverage"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("coverage.html.j2").render(
         settings=settings,
-        targets=found["targets"],
+        targets=report.targets,
         sections=[_section(case, metric, outcome) for case, outcome in outcomes.items() for metric in METRICS],
         seconds=seconds,
     )
