@@ -7,7 +7,7 @@ from pageopt.config import CollectParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.simulator import Shop
 from pageopt.studies.experiments import cell, exploration, world
-from pageopt.studies.experiments.findings import Cell
+from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.values import read_values
 
 

@@ -1,4 +1,4 @@
-"""What the experiments write: oracle.json of a world, cell.json of a cell, and reports/experiments.json."""
+"""What reports/experiments.json holds."""
 
 import math
 from typing import Any, Literal, Self
@@ -10,55 +10,11 @@ from pageopt.artefact import Artefact
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.abtest import Lift
 from pageopt.evaluation.estimate import Estimate
-from pageopt.evaluation.figures import Figure, Figures, Ranking, with_estimates
+from pageopt.evaluation.figures import Figures, with_estimates
 from pageopt.evaluation.policy_value import Metric
 from pageopt.models.item.heads import Head
+from pageopt.studies.experiments.figures import MEND
 from pageopt.studies.experiments.lifts import OverSeeds, Word
-
-_MEND = "Run: make experiments"
-
-
-class Oracle(Artefact, frozen=True):
-    """oracle.json: true CTR and PTR on the judged pages of the search for clicks, and of that for purchases."""
-
-    ERROR = EvaluationError
-    MEND = _MEND
-    INDENT = 1
-
-    click: dict[Metric, float]
-    purchase: dict[Metric, float]
-
-
-class Searched(with_estimates(Figures), frozen=True, kw_only=True):  # type: ignore[misc, call-arg]
-    """Pages of one model by one search: estimated CTR and PTR, and the true ones."""
-
-    true_ctr: float
-    true_ptr: float
-
-    def number(self, name: str) -> float | None:
-        """A true value or an estimate; None where it is undefined. Raises AttributeError where none is called so."""
-        value = getattr(self, name)
-        return value.value if isinstance(value, Figure) else None if value is UNSET else value
-
-
-class Cell(Artefact, frozen=True, kw_only=True):
-    """cell.json: the figures of one model in one world. `searches` holds "pages", and where it was asked for others."""
-
-    ERROR = EvaluationError
-    MEND = _MEND
-    INDENT = 1
-
-    variant: str
-    name: str
-    seed: int
-    kind: str
-    title: str
-    objective: Head
-    seconds: float
-    judged_pages: int
-    oracle: Oracle
-    ranking: Ranking
-    searches: dict[str, Searched]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +176,7 @@ class Findings(Artefact, frozen=True):
     """reports/experiments.json."""
 
     ERROR = EvaluationError
-    MEND = _MEND
+    MEND = MEND
     INDENT = 1
     ASCII = False
 

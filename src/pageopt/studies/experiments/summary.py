@@ -12,9 +12,9 @@ from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.studies.experiments import page
+from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.findings import (
     AbTest,
-    Cell,
     CellPoint,
     Compared,
     EstimatorFindings,

@@ -24,7 +24,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.simulator import Contexts, Shop, truth
 from pageopt.simulator.oracle import Objective
 from pageopt.simulator.tables import page_ids
-from pageopt.studies.experiments.findings import Oracle
+from pageopt.studies.experiments.figures import Oracle
 from pageopt.studies.experiments.values import PageValues
 from pageopt.workspace import Workspace
 
