@@ -172,10 +172,9 @@ def _stages(run: Run) -> None:
 
 
 def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
+    # With PyTorch, XGBoost and SciPy: seconds that a run without news need not wait.
     from pageopt.release import model_card
-    from pageopt.release.gates.judging import (
-        Judge,  # PyTorch and XGBoost: seconds that a run without news need not wait
-    )
+    from pageopt.release.gates.judging import Judge
 
     workspace, registry = run.workspace, run.registry
     origin = model_card.origin(workspace, champion.number if champion else None)

@@ -9,9 +9,11 @@ from ruamel.yaml import YAML
 
 from pageopt.config import TrainParams
 from pageopt.errors import ConfigError
+from pageopt.evaluation.figures import Ranking
 from pageopt.studies.experiments import rankers, summary
 from pageopt.studies.experiments.catalog import file_of, model, models, planned
 from pageopt.studies.experiments.exploration import POLICIES
+from pageopt.studies.experiments.figures import Cell, Oracle
 from pageopt.studies.experiments.tables import plan
 from pageopt.studies.experiments.world import VARIANTS
 
@@ -46,8 +48,20 @@ def test_the_report_takes_the_cells_that_dvc_makes(tmp_path):
     for variant, name in (("effects", "mlp"), ("plain", "random")):  # the second was planned once, in another plan
         folder = tmp_path / "experiments" / "cells" / f"{variant}-{name}-1"
         folder.mkdir(parents=True)
-        (folder / "cell.json").write_text(f'{{"name": "{name}"}}')
-    assert results.cells() == [{"name": "mlp"}]
+        Cell(
+            variant=variant,
+            name=name,
+            seed=1,
+            kind="mlp",
+            title=name,
+            objective="purchase",
+            seconds=1.0,
+            judged_pages=1,
+            oracle=Oracle({}, {}),
+            ranking=Ranking(),
+            searches={},
+        ).write(folder / "cell.json")
+    assert [each.name for each in results.cells()] == ["mlp"]
 
 
 def test_whatever_is_compared_has_its_cell():
