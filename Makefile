@@ -18,7 +18,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-.PHONY: help run serve test bench coverage experiments tune setup lock configure
+.PHONY: help run serve test bench coverage experiments tune plots setup lock configure
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,13 @@ experiments: configure ## the paper's tables in shops whose truth is known: repo
 
 tune: configure ## search for better params of section train, on the validation split alone
 	@python -m flows.tune
+
+plots: .dvc/plots.html ## fetch what `dvc plots` draws with, once: its pages then need no internet
+
+.dvc/plots.html: scripts/plots_template.py | $(READY)
+	@UV_FIND_LINKS="$(find_links)" $(UV) run --quiet --system-certs --no-project --python $(VENV)/bin/python \
+		--with vl-convert-python==1.9.0.post1 python $< $@
+	@dvc config --local plots.html_template plots.html
 
 lock: $(UV) ## bring the locks in line with pyproject.toml and serving.in
 	@UV_FIND_LINKS="$(find_links)" sh scripts/lock.sh

@@ -134,7 +134,7 @@ def test_a_changed_line_makes_the_stages_stale_that_run_it(project: Workspace, c
     assert repro.stale(project.root) == stale
 
 
-@pytest.mark.parametrize("module", ["release/gates/quality.py", "engine/decide.py", "features/columns.py"])
+@pytest.mark.parametrize("module", ["release/gates/quality.py", "release/pyfunc_model.py", "features/columns.py"])
 def test_a_changed_line_in_what_judges_or_serves_gives_a_new_fingerprint(project: Workspace, change, module: str):
     package = project.root / "src" / "pageopt"
     before = fingerprint(project, package)

@@ -13,8 +13,8 @@ from pageopt.code import PACKAGE, closure
 from pageopt.errors import ReleaseError
 from pageopt.workspace import Workspace
 
-# What runs behind the endpoint, and what judges. Code of the stages shows in the hashes of what they wrote.
-_CODE = ("pageopt.serving.service", "pageopt.release.gates.judging")
+# What ships, as a Bento and as an MLflow model, and what judges. Code of the stages shows in what they wrote.
+_CODE = ("pageopt.serving.service", "pageopt.release.pyfunc_model", "pageopt.release.gates.judging")
 _FILES = ("bentofile.yaml", "serving.lock")
 _PARAMS = ("gates", "search")
 # Told to people; no gate reads it.

@@ -11,11 +11,11 @@ from pageopt.config import TrainParams
 from pageopt.errors import ConfigError
 from pageopt.evaluation.figures import Ranking
 from pageopt.studies.experiments import rankers, summary
+from pageopt.studies.experiments.built import VARIANTS
 from pageopt.studies.experiments.catalog import file_of, model, models, planned
 from pageopt.studies.experiments.exploration import POLICIES
 from pageopt.studies.experiments.figures import Cell, Oracle
 from pageopt.studies.experiments.tables import plan
-from pageopt.studies.experiments.world import VARIANTS
 
 ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load((ROOT / "experiments" / "dvc.yaml").read_text())["stages"]

@@ -7,13 +7,14 @@ from pageopt.config import CollectParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.simulator import Shop
 from pageopt.studies.experiments import cell, exploration, world
+from pageopt.studies.experiments.built import World
 from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.values import read_values
 
 
 @pytest.fixture(scope="module")
 def built(tiny_project):
-    return world.World.load(tiny_project, "effects", 1)
+    return World.load(tiny_project, "effects", 1)
 
 
 def test_models_are_judged_on_random_pages_of_the_test_split(built):
@@ -56,7 +57,7 @@ def test_a_variant_that_is_none_and_a_world_that_was_not_built_are_named(tiny_pr
     with pytest.raises(ConfigError, match="no variant 'flat'"):
         world.build(tiny_project, "flat", 1)
     with pytest.raises(EvaluationError, match="plain-1 holds no world"):
-        world.World.load(tiny_project, "plain", 1)
+        World.load(tiny_project, "plain", 1)
 
 
 @pytest.mark.parametrize("name", ["static", "segment", "xgboost_pf", "mlp_ips", "trnn_ips_pf", "lc_pf"])

@@ -20,12 +20,12 @@ from pageopt.evaluation.shown import Label, ShownPages
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS, Head
 from pageopt.search.graph import PageGraph, decide
+from pageopt.studies.experiments.built import World
 from pageopt.studies.experiments.catalog import Model
 from pageopt.studies.experiments.catalog import model as find_model
 from pageopt.studies.experiments.figures import Cell, Searched
 from pageopt.studies.experiments.rankers import objective_of, ranker_of
 from pageopt.studies.experiments.values import write_values
-from pageopt.studies.experiments.world import World
 from pageopt.studies.rankers.ranker import Ranker
 from pageopt.workspace import Workspace
 

@@ -2,8 +2,8 @@
 
 from pageopt.config import SearchParams, TrainParams
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, Head
+from pageopt.studies.experiments.built import World
 from pageopt.studies.experiments.catalog import Model
-from pageopt.studies.experiments.world import World
 from pageopt.studies.rankers.impersonal import Impersonal
 from pageopt.studies.rankers.network import NetworkRanker
 from pageopt.studies.rankers.ranker import Ranker

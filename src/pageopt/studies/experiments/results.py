@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 from pageopt.studies.experiments import catalog, cell, exploration
+from pageopt.studies.experiments.built import VARIANTS
 from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.lifts import OverSeeds, lift, over_seeds
 from pageopt.studies.experiments.tables import BEAM, RANKING, Side
 from pageopt.studies.experiments.values import Visits, read_values
-from pageopt.studies.experiments.world import VARIANTS
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.studies.experiments import page
+from pageopt.studies.experiments.built import VARIANTS
 from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.findings import (
     AbTest,
@@ -30,7 +31,6 @@ from pageopt.studies.experiments.questions import answer
 from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
 from pageopt.studies.experiments.values import PageValues, Visits
-from pageopt.studies.experiments.world import VARIANTS
 from pageopt.workspace import Workspace
 
 _TRUE = ("true_ctr", "true_ptr")
