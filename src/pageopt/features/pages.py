@@ -1,6 +1,6 @@
 """Prepared pages as NumPy arrays, for training and evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ _SLOTTED = {
     "purchase": np.float32,
     "attributed": np.float32,
 }
-_FLAT = ("page_id", "user_id", "ts", "policy", "weight")
+_FLAT = ("page_id", "user_id", "ts", "policy", "platform", "weight")
 
 
 def load_pages(folder: Path, encoder: Encoder) -> Pages:
@@ -80,62 +80,55 @@ def load_pages(folder: Path, encoder: Encoder) -> Pages:
         ContractError: no pages there, or columns that do not fit the encoder (another run's prepared data).
     """
     files = [pq.ParquetFile(file) for file in parts(folder)]
-    rows = sum(file.metadata.num_rows for file in files)
     names = files[0].schema_arrow.names
     fields = tuple(field.name for field in encoder.page_fields)
-    absent = sorted({*fields, *_FLAT, *_SLOTTED} - set(names))
-    if absent:
+    columns = list(dict.fromkeys((*fields, *_FLAT, *_SLOTTED)))
+    if absent := sorted(set(columns) - set(names)):
         raise ContractError(f"{folder} has no columns {absent}. Data and encoder differ: run stage prepare again.")
+    rows = sum(file.metadata.num_rows for file in files)
     if rows == 0:
         raise ContractError(f"{folder} holds no pages. Collect more, or change prepare.split in params.yaml.")
 
-    slots = encoder.slots
-    slotted = {name: np.empty((rows, slots), dtype=kind) for name, kind in _SLOTTED.items()}
-    flat: dict[str, list[np.ndarray]] = {name: [] for name in (*_FLAT, "platform")}
-    encoded: EncodedPages | None = None
-    lists: list[np.ndarray] = []
-    lengths: list[np.ndarray] = []
-    columns = list(dict.fromkeys([*fields, "platform", *_FLAT, *_SLOTTED]))
-    with_candidates = "candidates" in names
+    slotted = {name: np.empty((rows, encoder.slots), dtype=kind) for name, kind in _SLOTTED.items()}
+    encoded = _room(encoder, rows)
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in _FLAT}
+    candidates: list[pa.ListArray] = []
     start = 0
-    for file in files:
-        for batch in file.iter_batches(_BATCH, columns=columns + ["candidates"] * with_candidates):
-            stop = start + batch.num_rows
-            raw = {name: to_numpy(batch.column(name)) for name in dict.fromkeys([*fields, "platform"])}
-            part = encoder.encode(raw)
-            if encoded is None:
-                encoded = _room(part, rows)
-            for target, source in zip(_arrays(encoded), _arrays(part), strict=True):
-                target[start:stop] = source
-            for name, array in slotted.items():
-                array[start:stop] = _square(batch.column(name), name, slots, folder)
-            for name in _FLAT:
-                flat[name].append(to_numpy(batch.column(name)))
-            flat["platform"].append(raw["platform"])
-            if with_candidates:
-                column = batch.column("candidates")
-                lists.append(column.flatten().to_numpy().astype(np.int64))
-                lengths.append(np.diff(column.offsets.to_numpy()))
-            start = stop
-    if encoded is None:
-        raise ContractError(f"{folder} holds no pages. Run stage prepare again.")
+    for batch in _batches(files, columns + ["candidates"] * ("candidates" in names)):
+        part = slice(start, start + batch.num_rows)
+        raw = {name: to_numpy(batch.column(name)) for name in dict.fromkeys((*fields, *_FLAT))}
+        for target, source in zip(_arrays(encoded), _arrays(encoder.encode(raw)), strict=True):
+            target[part] = source
+        for name, array in slotted.items():
+            array[part] = _square(batch.column(name), name, encoder.slots, folder)
+        for name, values in kept.items():
+            values.append(raw[name])
+        if "candidates" in names:
+            candidates.append(batch.column("candidates"))
+        start = part.stop
     return Pages(
-        **{name: np.concatenate(arrays) for name, arrays in flat.items()},
+        **{name: np.concatenate(values) for name, values in kept.items()},
         **slotted,
         platform_index=encoded.categorical[:, encoder.categorical_place("platform")],
         fields=ParquetColumns(folder, fields),
         encoded=encoded,
-        candidates=_padded(np.concatenate(lists), np.concatenate(lengths)) if with_candidates else None,
+        candidates=_padded(candidates) if candidates else None,
     )
+
+
+def _batches(files: list[pq.ParquetFile], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        yield from file.iter_batches(_BATCH, columns=columns)
 
 
 def _arrays(encoded: EncodedPages) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return encoded.categorical, encoded.numeric, encoded.tokens
 
 
-def _room(like: EncodedPages, rows: int) -> EncodedPages:
-    """Uninitialised arrays of `rows` pages with the widths of `like`."""
-    return EncodedPages(*(np.empty((rows, *array.shape[1:]), dtype=array.dtype) for array in _arrays(like)))
+def _room(encoder: Encoder, rows: int) -> EncodedPages:
+    """Uninitialised arrays for `rows` encoded pages."""
+    none = encoder.encode({encoder.page_fields[0].name: []})
+    return EncodedPages(*(np.empty((rows, *array.shape[1:]), dtype=array.dtype) for array in _arrays(none)))
 
 
 def _square(column: pa.ListArray, name: str, slots: int, folder: Path) -> np.ndarray:
@@ -146,8 +139,10 @@ def _square(column: pa.ListArray, name: str, slots: int, folder: Path) -> np.nda
     return values.reshape(-1, slots)
 
 
-def _padded(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Lists end to end, and their lengths, to int64 `[lists, longest]` padded with -1 (at least one column)."""
+def _padded(lists: list[pa.ListArray]) -> np.ndarray:
+    """Lists to int64 `[lists, longest]` padded with -1 (at least one column)."""
+    lengths = np.concatenate([np.diff(column.offsets.to_numpy()) for column in lists])
     padded = np.full((len(lengths), max(1, int(lengths.max(initial=0)))), -1, dtype=np.int64)
+    values = np.concatenate([column.flatten().to_numpy() for column in lists])
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = values
     return padded

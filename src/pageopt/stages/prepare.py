@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pageopt import config
 from pageopt.config import FeatureParams, PrepareParams
-from pageopt.features.batch.preparation import STEPS, prepare
+from pageopt.features.batch.preparation import STEPS, Job, prepare
 from pageopt.features.batch.split import SPLITS
 from pageopt.features.prepared import PrepareReport
 from pageopt.problems.item import ITEM
@@ -26,7 +26,7 @@ def run(workspace: Workspace) -> None:
         def show(step: str) -> None:
             bar.update(task, completed=STEPS.index(step), description=step)
 
-        report = prepare(connection, ITEM, workspace.checked, workspace.prepared, params, features, show)
+        report = prepare(Job(connection, ITEM, workspace.checked, workspace.prepared, params, features), show)
         bar.update(task, completed=len(STEPS), description="prepared")
     report.write(workspace.reports / "prepare.json")
     write_metrics(workspace, "prepare", {"clicks": sum(report.clicks.values())})

@@ -9,6 +9,7 @@ from pageopt import config
 from pageopt.config import PrepareParams
 from pageopt.errors import ConfigError, ContractError
 from pageopt.features.batch import preparation
+from pageopt.features.batch.preparation import Job
 from pageopt.features.counters import HOUR
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
@@ -42,7 +43,9 @@ SPLITS = ("train", "valid", "test")
 def prepare(logs, folder, params=PARAMS, features=None):
     checked = logs.write(folder / "checked")
     with database(folder / "scratch", params.memory_limit, params.threads) as connection:
-        return preparation.prepare(connection, ITEM, checked, folder / "prepared", params, features or logs.features)
+        return preparation.prepare(
+            Job(connection, ITEM, checked, folder / "prepared", params, features or logs.features)
+        )
 
 
 def files(folder):
@@ -335,7 +338,7 @@ def test_missing_tables_say_which_stage_to_run(random_logs, tmp_path) -> None:
         database(tmp_path / "scratch", "512MB", 1) as connection,
         pytest.raises(ContractError, match="Run stage check"),
     ):
-        preparation.prepare(connection, ITEM, checked, tmp_path / "prepared", PARAMS, logs.features)
+        preparation.prepare(Job(connection, ITEM, checked, tmp_path / "prepared", PARAMS, logs.features))
 
 
 def test_a_declared_name_that_is_taken(random_logs, tmp_path) -> None:

@@ -7,9 +7,11 @@ the counters, and by row groups for the output. Outputs are the same bytes for t
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import ibis.expr.types as ir
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pageopt.check.findings import Shape
@@ -27,8 +29,10 @@ from pageopt.features.batch.snapshot_rows import write_users
 from pageopt.features.batch.split import SPLITS, split_times
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
+from pageopt.features.fields import Field
 from pageopt.features.prepared import PrepareReport, Schema
 from pageopt.features.schema import module_fields, page_fields
+from pageopt.features.slot_bias import SlotBias
 from pageopt.problems.base import Problem
 from pageopt.tables.database import Database, store
 from pageopt.tables.parquet import ParquetColumns
@@ -37,75 +41,54 @@ STEPS = ("read logs", "labels", "split and sample", "counters", "pages", "slots 
 _COUNTED = {"clicks": "click", "intents": "intent", "purchases": "purchase"}
 
 
-def prepare(
-    connection: Database,
-    problem: Problem,
-    checked: Path,
-    prepared: Path,
-    params: PrepareParams,
-    features: FeatureParams,
-    progress: Callable[[str], None] = lambda step: None,
-) -> PrepareReport:
-    """Make the folder `prepared` anew from the folder `checked`, and return the report.
+@dataclass(frozen=True)
+class Job:
+    """What is to be prepared: pages of `problem`, from the folder `checked` to the folder `prepared`.
 
-    `connection` is an empty database; `progress` is told the name of each step before it starts.
+    `connection` is an empty database; `params` and `features` are the sections prepare and features.
+    """
+
+    connection: Database
+    problem: Problem
+    checked: Path
+    prepared: Path
+    params: PrepareParams
+    features: FeatureParams
+
+
+def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> PrepareReport:
+    """Make the prepared data anew, and return the report; `progress` is told the name of each step before it starts.
 
     Raises:
         ContractError: tables are missing, a split would be empty, or features fail the point-in-time check.
     """
-    shutil.rmtree(prepared, ignore_errors=True)
-    prepared.mkdir(parents=True)
-    slots = Shape.read(checked / "shape.json").slots
+    shutil.rmtree(job.prepared, ignore_errors=True)
+    job.prepared.mkdir(parents=True)
+    slots = Shape.read(job.checked / "shape.json").slots
     progress("read logs")
-    logs = read_logs(connection, problem, checked, features, params.purchase_window_hours)
-    layout = CounterLayout(**params.counters.model_dump(), families=logs.families, categories=logs.categories)
-    fields = page_fields(problem, features, layout)
+    logs = read_logs(job.connection, job.problem, job.checked, job.features, job.params.purchase_window_hours)
+    layout = CounterLayout(**job.params.counters.model_dump(), families=logs.families, categories=logs.categories)
+    fields = page_fields(job.problem, job.features, layout)
     progress("labels")
-    labels = store(connection, "labels", labels_of(logs.events, params).order_by("page"))
+    labels = store(job.connection, "labels", labels_of(logs.events, job.params).order_by("page"))
     progress("split and sample")
-    times = split_times(logs.pages, params.split)
-    logged = store(connection, "traffic", traffic.traffic_of(logs.pages, labels, times))
-    sampled, rates = sample(logged, params.sampling)
-    kept = store(connection, "kept", sampled)
+    times = split_times(logs.pages, job.params.split)
+    logged = store(job.connection, "traffic", traffic.traffic_of(logs.pages, labels, times))
+    sampled, rates = sample(logged, job.params.sampling)
+    kept = store(job.connection, "kept", sampled)
     progress("counters")
     counters = count(kept, logs, layout)
     progress("pages")
-    context = store(connection, "context", with_context(kept, logs, problem, features))
-    lists = store(connection, "candidates", candidates(kept, logs))
-    tables = PageTables(context, logs.shown, labels, counters, lists)
-    columns = (*problem.identity, *(field.name for field in fields if field.source != "counter"))
-    counts = _write_pages(prepared, tables, logs, layout, slots, columns, problem.category)
+    counts = _write_pages(job, _page_tables(job, logs, kept, labels, counters), logs, layout, slots, fields)
     progress("slots and modules")
     shown = Exposure.of(logged.filter(logged.split == "train"), logs.shown, labels)
-    bias, bias_note = slot_bias_of(shown, params.slot_bias, slots)
-    bias.write(prepared / "slot_bias.json")
-    views, clicks, module_note = module_counts(shown, len(logs.module_ids))
-    modules = module_table(logs.modules, features, views, clicks, params.slot_bias.smoothing_views)
-    pq.write_table(modules, prepared / "modules.parquet", compression="zstd")
+    bias, modules, notes = _write_modules(job, logs, shown, slots)
     progress("encoder")
-    Encoder.fit(
-        fields,
-        ParquetColumns(prepared / "train"),
-        module_fields(features),
-        encoder_columns(modules),
-        slots=slots,
-        **params.encoder.model_dump(),
-    ).save(prepared / "encoder")
+    _fit_encoder(job, fields, modules, slots)
     progress("users")
-    users = write_users(prepared / "users.sqlite", logs, layout, tuple(column.name for column in features.users))
-    Schema(
-        slots=slots,
-        families=logs.families,
-        modules=len(modules),
-        observed=traffic.observed(logs.shown),
-        has_purchase=counts["purchases"]["train"] > 0,
-        has_intent=counts["intents"]["train"] > 0,
-        fields=fields,
-        module_fields=module_fields(features),
-        pages=counts["pages"],
-        clicks=counts["clicks"],
-        counters=layout,
-    ).write(prepared / "schema.json")
+    declared = tuple(column.name for column in job.features.users)
+    users = write_users(job.prepared / "users.sqlite", logs, layout, declared)
+    _schema(job, logs, layout, slots, fields, counts).write(job.prepared / "schema.json")
     return PrepareReport(
         **counts,
         traffic=traffic.by_policy(logged),
@@ -114,29 +97,75 @@ def prepare(
         examination={"click": bias.click["all"], "purchase": bias.purchase["all"]},
         users=users,
         fields=len(fields),
-        notes=[note for note in (bias_note, module_note) if note],
+        notes=notes,
     )
 
 
+def _page_tables(job: Job, logs: Logs, kept: ir.Table, labels: ir.Table, counters: dict[str, ir.Table]) -> PageTables:
+    context = store(job.connection, "context", with_context(kept, logs, job.problem, job.features))
+    lists = store(job.connection, "candidates", candidates(kept, logs))
+    return PageTables(context, logs.shown, labels, counters, lists)
+
+
 def _write_pages(
-    prepared: Path,
-    tables: PageTables,
-    logs: Logs,
-    layout: CounterLayout,
-    slots: int,
-    columns: tuple[str, ...],
-    category: str,
+    job: Job, tables: PageTables, logs: Logs, layout: CounterLayout, slots: int, fields: tuple[Field, ...]
 ) -> dict[str, dict[str, int]]:
     """Write the splits, hold a sample of their features against the events, and count what was written by split."""
+    columns = (*job.problem.identity, *(field.name for field in fields if field.source != "counter"))
     writer = PageWriter(tables, layout, logs.module_ids, slots, columns)
     sampled = point_in_time.sample(tables.kept)
     moments: list[point_in_time.PageMoment] = []
     counts = {name: dict.fromkeys(SPLITS, 0) for name in ("pages", *_COUNTED)}
     for split in SPLITS:
-        for group in writer.write(split, prepared / split):
+        for group in writer.write(split, job.prepared / split):
             counts["pages"][split] += len(group)
             for name, label in _COUNTED.items():
                 counts[name][split] += int(group[label].combine_chunks().flatten().to_numpy().sum())
-            moments += point_in_time.moments(group, sampled, category, layout)
+            moments += point_in_time.moments(group, sampled, job.problem.category, layout)
     point_in_time.assert_point_in_time(moments, point_in_time.events_of(moments, logs, layout), layout)
     return counts
+
+
+def _write_modules(job: Job, logs: Logs, shown: Exposure, slots: int) -> tuple[SlotBias, pa.Table, list[str]]:
+    """What the train traffic says of slots and of modules, and the notes on how it could be known."""
+    bias, bias_note = slot_bias_of(shown, job.params.slot_bias, slots)
+    bias.write(job.prepared / "slot_bias.json")
+    views, clicks, module_note = module_counts(shown, len(logs.module_ids))
+    modules = module_table(logs.modules, job.features, views, clicks, job.params.slot_bias.smoothing_views)
+    pq.write_table(modules, job.prepared / "modules.parquet", compression="zstd")
+    return bias, modules, [note for note in (bias_note, module_note) if note]
+
+
+def _fit_encoder(job: Job, fields: tuple[Field, ...], modules: pa.Table, slots: int) -> None:
+    encoder = Encoder.fit(
+        fields,
+        ParquetColumns(job.prepared / "train"),
+        module_fields(job.features),
+        encoder_columns(modules),
+        slots=slots,
+        **job.params.encoder.model_dump(),
+    )
+    encoder.save(job.prepared / "encoder")
+
+
+def _schema(
+    job: Job,
+    logs: Logs,
+    layout: CounterLayout,
+    slots: int,
+    fields: tuple[Field, ...],
+    counts: dict[str, dict[str, int]],
+) -> Schema:
+    return Schema(
+        slots=slots,
+        families=logs.families,
+        modules=len(logs.module_ids),
+        observed=traffic.observed(logs.shown),
+        has_purchase=counts["purchases"]["train"] > 0,
+        has_intent=counts["intents"]["train"] > 0,
+        fields=fields,
+        module_fields=module_fields(job.features),
+        pages=counts["pages"],
+        clicks=counts["clicks"],
+        counters=layout,
+    )

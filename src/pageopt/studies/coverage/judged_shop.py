@@ -17,17 +17,14 @@ from pageopt.features.fields import Field
 from pageopt.features.pages import Pages
 from pageopt.policies.greedy import EMPTY
 from pageopt.policies.static import static_pages
+from pageopt.problems.item import ITEM
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
 from pageopt.simulator.contexts import BATCH, Contexts, draw
 from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.traffic import POLICIES, Traffic
 from pageopt.studies.coverage.settings import Settings
 
-_FIELDS = (
-    Field("platform", "categorical", "page"),
-    Field("hero_category", "categorical", "item"),
-    Field("hero_price", "numeric", "item"),
-)
+_FIELDS = tuple(field for field in ITEM.fields if field.kind != "text")
 _MODULE_FIELDS = tuple(Field(name, "categorical", "module") for name in ("algorithm", "theme", "recall"))
 MOST_CLICKED, ONE_FAMILY = "most clicked", "one family"
 _TRUTH_USERS = 100_000  # of every BATCH of visits
