@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pageopt.features.fields import Field
+from pageopt.policies.decision import Decision
 from pageopt.problems.item import ITEM
-from pageopt.search.decision import Decision
 
 
 @dataclass

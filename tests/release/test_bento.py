@@ -129,7 +129,7 @@ def project(maker: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for fingerprint, policy in (("1" * 16, "first"), ("2" * 16, "second")):
         (workspace.bundle / "bundle.json").write_text(json.dumps(facts | {"policy": policy}))
         champion, candidate = registry.champion(), registry.open(fingerprint)
-        version = registry.register(candidate, workspace.bundle, {})
+        version = registry.register(candidate, workspace.bundle, PAGE["page"])
         registry.promote(version, over=champion.number if champion else None)
         registry.conclude(candidate.run_id, PROMOTED, "every gate passed")
         bento.expose(workspace, version)

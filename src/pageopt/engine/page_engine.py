@@ -11,7 +11,7 @@ from pageopt.engine.bundle import Bundle
 from pageopt.engine.session import open_session
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
-from pageopt.search.decision import Decision
+from pageopt.policies.decision import Decision
 
 # Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
 _CELLS = 32_768

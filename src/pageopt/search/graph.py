@@ -27,8 +27,8 @@ from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.above import Chosen, Offered, State, rows
 from pageopt.models.item.heads import HEADS, chain
 from pageopt.models.item.network import PageNetwork
+from pageopt.policies.decision import Decision
 from pageopt.policies.greedy import EMPTY
-from pageopt.search.decision import Decision
 
 INPUT_NAMES = ("categorical", "numeric", "tokens", "candidates", "available", "slots")
 OUTPUT_NAMES = ("chosen", "probabilities", "score")

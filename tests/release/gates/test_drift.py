@@ -3,8 +3,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from pageopt.config import DriftGate
+from pageopt.policies.decision import Decision
 from pageopt.release.gates.drift import exposure, judge, no_champion
-from pageopt.search.decision import Decision
 
 LIMITS = DriftGate(psi=0.5, jensen_shannon=0.3, wasserstein=0.5)
 FAMILY = np.array([0, 0, 1, 1, 2, 2])

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pageopt.models.item.network import load_network
+from pageopt.policies.decision import Decision
 from pageopt.release.gates.judging import Judge
 from pageopt.release.gates.parity import Agreement, Search, compare, reference, spread
 from pageopt.search.beam import beam_search
-from pageopt.search.decision import Decision
 from pageopt.workspace import Workspace
 
 

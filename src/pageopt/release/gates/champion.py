@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import NotComparableError, PageoptError
-from pageopt.search.decision import Decision
+from pageopt.policies.decision import Decision
 
 
 @dataclass(frozen=True)

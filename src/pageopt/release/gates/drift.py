@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pageopt.config import DriftGate
 from pageopt.evaluation import distances as drift
+from pageopt.policies.decision import Decision
 from pageopt.release.gates.verdict import Check, Verdict
-from pageopt.search.decision import Decision
 
 SCORES = (("click", 0), ("purchase", 2))
 

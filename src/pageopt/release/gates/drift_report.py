@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pageopt.policies.decision import Decision
 from pageopt.release.gates.drift import SCORES
-from pageopt.search.decision import Decision
 
 _SLOTS_SHOWN = 3
 

@@ -22,6 +22,7 @@ from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.store.base import UserStore
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.policies.decision import Decision
 from pageopt.policies.static import static_pages
 from pageopt.release.gates import data as data_gate
 from pageopt.release.gates import drift as drift_gate
@@ -35,7 +36,6 @@ from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.release.registry import Version
 from pageopt.release.report import Exposure
-from pageopt.search.decision import Decision
 from pageopt.workspace import Workspace
 
 _REFERENCE_PAGES = 40

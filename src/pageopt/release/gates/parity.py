@@ -16,9 +16,9 @@ from pageopt.config import ParityGate
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
+from pageopt.policies.decision import Decision
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.search.beam import Page, Step, allowed, beam_search
-from pageopt.search.decision import Decision
 
 TIE = 1e-6
 _LOOKED_AT = 20
