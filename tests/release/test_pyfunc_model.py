@@ -16,6 +16,7 @@ from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import parse_page
 from pageopt.errors import RequestError
+from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.release.gates import smoke
 from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.registry import Registry, Version
@@ -51,7 +52,7 @@ def version(released: Workspace) -> Version:
 
 @pytest.fixture(scope="module")
 def decider(version: Version) -> Decider:
-    return Decider(PageEngine(version.folder), str(version.number))
+    return Decider(PageEngine(version.folder), UserSnapshot(version.folder / "users.sqlite"), str(version.number))
 
 
 @pytest.fixture
