@@ -143,7 +143,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Proje
         source, target = REPOSITORY / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "bundle", "release.json"))
         else:
             shutil.copyfile(source, target)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]

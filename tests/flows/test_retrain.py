@@ -6,6 +6,7 @@ and notes what it left. The tests look at those notes: any of them can be run al
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class After:
     versions: int
     left_over: list[str]
     reports: dict[str, bytes]
+    exposed: int | None  # the version that BentoML's own commands find
 
     @property
     def release(self) -> dict:
@@ -41,7 +43,9 @@ def _run(project, **how) -> After:
     ended = project.run(**how)
     left_over = project.left_over()
     reports = {path.name: path.read_bytes() for path in (project.root / "reports").iterdir() if path.is_file()}
-    return After(ended.code, ended.output, *project.releases(), left_over, reports)
+    exposed = project.root / "src" / "release.json"
+    version = json.loads(exposed.read_text())["model"]["version"] if exposed.is_file() else None
+    return After(ended.code, ended.output, *project.releases(), left_over, reports, version)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,7 @@ def served(project, first) -> tuple[dict, str]:
 
 @pytest.fixture(scope="module")
 def unchanged(project, served) -> After:
+    shutil.rmtree(project.root / "src" / "bundle")  # as a kill between promotion and report may leave it
     return _run(project)
 
 
@@ -246,6 +251,14 @@ def test_after_a_rollback_the_same_candidate_is_not_promoted_again(rolled_back):
     assert "(promoted): version 1 is champion" in after.output
     assert (after.champion, after.versions) == (1, 2)
     assert after.release["model"]["version"] == 2
+
+
+def test_bentomls_own_commands_find_the_champion_after_every_run(
+    project, first, unchanged, second, rejected, rolled_back
+):
+    runs = [first, unchanged, second, rejected, rolled_back[1]]
+    assert [run.exposed for run in runs] == [run.champion for run in runs] == [1, 1, 2, 2, 1]
+    assert (project.root / "src" / "bundle" / "page.onnx").is_file()
 
 
 def test_a_stage_that_fails_tells_why_without_a_traceback(failed):
