@@ -14,4 +14,4 @@ def test_source_reports_what_it_wrote(make_shop, tmp_path: Path) -> None:
     ts = pq.read_table(tmp_path / "pages")["ts"].to_pylist()
     assert datetime.fromisoformat(report.first_ts) == min(ts)
     assert datetime.fromisoformat(report.last_ts) == max(ts)
-    assert report.notes["policies"] == params.traffic
+    assert report.policies == params.traffic

@@ -44,9 +44,9 @@ def test_each_row_is_a_page_with_one_observed_slot(campaign, collected):
     assert report.rows == {
         "modules": ITEMS[campaign], "items": 1, "pages": 20_000, "impressions": 20_000, "events": sum(CLICKS[campaign])
     }  # fmt: skip
-    assert report.notes["policies"] == {"random": 10_000, "thompson": 10_000}
-    assert "Saito" in report.notes["cite"]
-    assert "CC BY 4.0" in report.notes["cite"]
+    assert report.policies == {"random": 10_000, "thompson": 10_000}
+    assert "Saito" in report.cite
+    assert "CC BY 4.0" in report.cite
     assert impressions.page_id.tolist() == pages.page_id.tolist()
     assert pages.page_id.is_unique
     assert f"random-{campaign}-000123" in set(pages.page_id)

@@ -16,7 +16,7 @@ def test_tables_are_copied_with_text_ids_and_times_in_utc(inbox, tmp_path):
     assert report.rows == {"modules": 3, "items": 1, "pages": 2, "impressions": 3, "events": 1}
     assert report.first_ts == "2023-11-14T22:13:20.123456+00:00"
     assert report.last_ts == "2023-11-14T22:14:20+00:00"
-    assert report.notes["policies"] == {"random": 1, "mine": 1}
+    assert report.policies == {"random": 1, "mine": 1}
     pages = pq.read_table(target / "pages")
     types = {field.name: field.type for field in pages.schema}
     assert types["ts"] == pa.timestamp("us", "UTC")
@@ -38,13 +38,13 @@ def test_without_candidates_every_module_is_one_and_the_report_says_so(inbox, ed
     edit("pages", lambda pages: pages.drop(["candidates"]))
     report = ParquetSource(inbox).collect(tmp_path / "raw")
     assert pq.read_table(tmp_path / "raw" / "pages")["candidates"].to_pylist() == [["1", "2", "3"]] * 2
-    assert "every module" in str(report.notes["candidates"])
+    assert "every module" in str(report.candidates)
     assert report.rows["pages"] == 2
 
 
 def test_what_is_not_a_table_is_named(inbox, tmp_path):
     (inbox / "user").mkdir()
-    assert ParquetSource(inbox).collect(tmp_path / "raw").notes["not_read"] == ["user"]
+    assert ParquetSource(inbox).collect(tmp_path / "raw").not_read == ["user"]
 
 
 def test_several_files_of_a_table_may_differ_in_their_types(inbox, tmp_path):

@@ -66,34 +66,38 @@ def check_reward_model(
         raise EvaluationError("The log shows no module, so there is nothing to check the reward model on.")
     residual = np.where(shown, reward - used, 0.0).sum(axis=1)
     mean, rewards = float(residual.mean()), float(reward[shown].sum() / len(reward))
-    share = mean / rewards if rewards else None
-    z = _z(residual, bootstrap)
-    losses = {key: _loss(reward, q, shown) for key, q in (("used", used), ("cross", cross_fitted), ("seen", in_sample))}
+    share, z = mean / rewards if rewards else None, _z(residual, bootstrap)
+    loss, honest, seen = (_loss(reward, q, shown) for q in (used, cross_fitted, in_sample))
     constant = _loss(reward, np.full(reward.shape, reward[shown].mean()), shown)
     slots = shown.sum()
-    gain = (losses["used"] - losses["cross"]).sum(axis=1)
     warnings = []
     if share is not None and abs(share) > MAX_RESIDUAL_SHARE and abs(z) > MAX_Z:
         warnings.append(
             f"q̂ of {name} is off by {-share:+.0%} of the mean reward on the logged pages: DM is wrong by as much"
         )
-    if gain.sum() < 0 and _z(gain, bootstrap) < -MAX_Z:
+    if _less(loss, honest, bootstrap):
         warnings.append(
-            f"q̂ of {name} knows its pages better than models that never saw them ({losses['used'].sum() / slots:.4f} "
-            f"against {losses['cross'].sum() / slots:.4f}): it was fitted on them, and intervals by it are too narrow"
+            f"q̂ of {name} knows its pages better than models that never saw them ({loss.sum() / slots:.4f} "
+            f"against {honest.sum() / slots:.4f}): it was fitted on them, and intervals by it are too narrow"
         )
-    if losses["cross"].sum() > constant.sum() and _z((losses["cross"] - constant).sum(axis=1), bootstrap) > MAX_Z:
+    if _less(constant, honest, bootstrap):
         warnings.append(f"q̂ of {name} predicts worse than its mean on pages it has not seen: it is overfitted")
     return RewardCheck(
         mean_residual=mean,
         residual_share=share,
         residual_z=z,
-        loss=float(losses["used"].sum() / slots),
-        loss_cross_fitted=float(losses["cross"].sum() / slots),
-        loss_in_sample=float(losses["seen"].sum() / slots),
+        loss=float(loss.sum() / slots),
+        loss_cross_fitted=float(honest.sum() / slots),
+        loss_in_sample=float(seen.sum() / slots),
         loss_constant=float(constant.sum() / slots),
         warnings=warnings,
     )
+
+
+def _less(first: Floats, second: Floats, bootstrap: UserBootstrap) -> bool:
+    """Whether a loss `[pages, slots]` is less than another by more than chance allows."""
+    gain = (first - second).sum(axis=1)
+    return bool(gain.sum() < 0) and _z(gain, bootstrap) < -MAX_Z
 
 
 def _loss(reward: Floats, q: Floats, shown: np.ndarray) -> Floats:

@@ -93,18 +93,11 @@ class RewardModel:
         kind = _KINDS[params.kind]
         features = TabularFeatures.of(encoder)
         above = AboveFeatures.of(encoder) if params.page_aware else None
-        fold = _fold_of(unit, params.folds)
         page, slot = np.nonzero(module >= 0)
         rows = _rows(features, above, encoded, page, slot, module[page, slot], module)
         types = features.types + (above.types if above else [])
         labels = {name: rewards[name][page, slot].astype(np.float32) for name in REWARDS}
-        others = [fold != held_out for held_out in range(params.folds)]
-        for held_out, fitted in enumerate(others):
-            if not fitted[page].any():
-                raise EvaluationError(
-                    f"Fold {held_out} of {params.folds} of the reward model has nothing to learn from: all logged "
-                    "pages belong to it. Evaluate on pages of more users, or lower evaluate.reward_model.folds."
-                )
+        others = _others(unit, params.folds, page)
 
         def fit_fold(fitted: NDArray[np.bool_]) -> Trees | Network:
             used = fitted[page]
@@ -116,8 +109,7 @@ class RewardModel:
             fits = pool.map(fit_fold, others)
             bar = track(fits, "Reward model, folds", total=params.folds, transient=True, disable=not progress)
             models = list(bar)
-        fitted_on = [np.unique(unit[fitted]) for fitted in others]
-        return cls(features, above, models, fitted_on, policies)
+        return cls(features, above, models, [np.unique(unit[fitted]) for fitted in others], policies)
 
     def predict(
         self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray, shown: NDArray | None = None
@@ -208,6 +200,19 @@ class RewardModel:
 
 def _fold_of(unit: NDArray[np.uint64], folds: int) -> NDArray[np.int64]:
     return (unit % np.uint64(folds)).astype(np.int64)
+
+
+def _others(unit: NDArray[np.uint64], folds: int, page: NDArray) -> list[NDArray[np.bool_]]:
+    """For each fold which pages `[pages]` its models are fitted on; `page` are those that show something."""
+    fold = _fold_of(unit, folds)
+    others = [fold != held_out for held_out in range(folds)]
+    for held_out, fitted in enumerate(others):
+        if not fitted[page].any():
+            raise EvaluationError(
+                f"Fold {held_out} of {folds} of the reward model has nothing to learn from: all logged pages belong to "
+                "it. Evaluate on pages of more users, or lower evaluate.reward_model.folds."
+            )
+    return others
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -60,14 +60,35 @@ def _room_for(labels: Iterable[str]) -> float:
     return min(max(210.0, 10 + 6.6 * max(map(len, labels))), _WIDTH / 2)
 
 
+def _padded(low: float, high: float, share: float) -> tuple[float, float]:
+    """The range with room at both ends: a share of it, or where it is a single value some of that."""
+    pad = (high - low) * share or abs(high) * 0.1 or 1e-3
+    return low - pad, high + pad
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Where a value stands if `low` stands at `start` and `high` at `end`."""
+    return lambda value: start + (value - low) / ((high - low) or 1) * (end - start)
+
+
+def _legend(names: Iterable[str], left: float, top: float) -> list[str]:
+    """The names below each other, each beside a dot of its color."""
+    parts = []
+    for number, name in enumerate(names):
+        level = top + 8 + 20 * number
+        parts += [
+            f'<circle cx="{left + 20}" cy="{level}" r="5" fill="{COLORS[number % len(COLORS)]}"/>',
+            _text(left + 32, level + 4, name),
+        ]
+    return parts
+
+
 def _percent_axis(
     low: float, high: float, left: float, right: float, top: float, bottom: float
 ) -> tuple[Callable[[float], float], list[str]]:
     """Where a value between `low` and `high` stands across the plot, and lines with percentages for those to read."""
 
-    def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (_WIDTH - left - right)
-
+    x = _scale(low, high, left, _WIDTH - right)
     marks = ticks(low, high)
     step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
     parts = []
@@ -80,9 +101,7 @@ def intervals(rows: Sequence[Interval], title: str) -> str:
     """Estimates with their intervals, one row each, values as percentages."""
     left, right, row_height, top = _room_for(row.label for row in rows), 90, 26, 8
     numbers = [x for row in rows for x in (row.low, row.high, row.value, row.truth) if x is not None]
-    low, high = min(numbers), max(numbers)
-    pad = (high - low) * 0.06 or abs(high) * 0.1 or 1e-3
-    low, high = low - pad, high + pad
+    low, high = _padded(min(numbers), max(numbers), 0.06)
     bottom = top + row_height * len(rows)
 
     x, parts = _percent_axis(low, high, left, right, top, bottom)
@@ -122,15 +141,11 @@ def scatter(points: Sequence[Point], title: str, x_label: str = "true value", y_
     left, right, top, height = 66, 150, 10, 330
     names = list(dict.fromkeys(point.series for point in points))
     values = [number for point in points for number in (point.truth, point.value)]
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.15 or abs(high) * 0.1 or 1e-3
-    low, high = low - pad, high + pad
-
-    def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (_WIDTH - left - right)
+    low, high = _padded(min(values), max(values), 0.15)
+    x, up = _scale(low, high, left, _WIDTH - right), _scale(high, low, top, top + height)
 
     def y(value: float) -> float:
-        return top + (high - min(max(value, low), high)) / (high - low) * height
+        return up(min(max(value, low), high))
 
     marks = ticks(low, high)
     step = marks[1] - marks[0] if len(marks) > 1 else abs(high)
@@ -150,12 +165,7 @@ def scatter(points: Sequence[Point], title: str, x_label: str = "true value", y_
             f'<circle cx="{across:.1f}" cy="{y(point.value):.1f}" r="3.5" fill="{color}">'
             f"<title>{escape(point.label)}</title></circle>",
         ]
-    for number, name in enumerate(names):
-        at = top + 14 + 18 * number
-        parts += [
-            f'<circle cx="{_WIDTH - right + 18}" cy="{at - 4}" r="4" fill="{COLORS[number % len(COLORS)]}"/>',
-            _text(_WIDTH - right + 28, at, name),
-        ]
+    parts += _legend(names, _WIDTH - right, top)
     parts.append(_text((left + _WIDTH - right) / 2, top + height + 38, f"{x_label} (across), {y_label} (up)", "middle"))
     return _svg(_WIDTH, top + height + 48, title, parts)
 
@@ -169,8 +179,7 @@ def distributions(series: Mapping[str, Sequence[float]], title: str) -> str:
     whiskers = {name: np.quantile(numbers, [0.025, 0.25, 0.5, 0.75, 0.975]) for name, numbers in series.items()}
     low = min(0.0, *(float(five[0]) for five in whiskers.values()))
     high = max(0.0, *(float(five[-1]) for five in whiskers.values()))
-    pad = (high - low) * 0.06 or 1e-3
-    low, high = low - pad, high + pad
+    low, high = _padded(low, high, 0.06)
     bottom = top + row_height * len(series)
 
     x, parts = _percent_axis(low, high, left, right, top, bottom)
@@ -199,31 +208,20 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_lab
     xs = [a for points in kept.values() for a, _ in points]
     ys = [b for points in kept.values() for _, b in points]
     left, right, top, height = 60, 160, 10, 210
-    low, high = min(ys), max(ys)
-    pad = (high - low) * 0.05 or abs(high) * 0.1 or 1e-3
-    low, high = low - pad, high + pad
-    x_low, x_high = min(xs), max(xs)
-
-    def x(value: float) -> float:
-        return left + (value - x_low) / ((x_high - x_low) or 1) * (_WIDTH - left - right)
-
-    def y(value: float) -> float:
-        return top + (high - value) / (high - low) * height
-
+    low, high = _padded(min(ys), max(ys), 0.05)
+    x, y = _scale(min(xs), max(xs), left, _WIDTH - right), _scale(high, low, top, top + height)
     parts = []
     for mark in ticks(low, high):
         parts += [_line(left, y(mark), _WIDTH - right, y(mark)), _text(left - 8, y(mark) + 4, f"{mark:.4g}", "end")]
-    for mark in sorted(set(xs)) if len(set(xs)) <= 12 else ticks(x_low, x_high):
+    for mark in sorted(set(xs)) if len(set(xs)) <= 12 else ticks(min(xs), max(xs)):
         parts.append(_text(x(mark), top + height + 18, f"{mark:g}", "middle"))
     parts.append(_text((left + _WIDTH - right) / 2, top + height + 36, x_label, "middle"))
-    for number, (name, points) in enumerate(kept.items()):
+    for number, points in enumerate(kept.values()):
         color = COLORS[number % len(COLORS)]
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" fill="{color}"/>' for a, b in points]
-        level = top + 8 + 20 * number
-        parts.append(f'<circle cx="{_WIDTH - right + 20}" cy="{level}" r="5" fill="{color}"/>')
-        parts.append(_text(_WIDTH - right + 32, level + 4, name))
+    parts += _legend(kept, _WIDTH - right, top)
     return _svg(_WIDTH, max(top + height + 44, top + 20 * len(kept) + 10), title, parts)
 
 

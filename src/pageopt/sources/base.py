@@ -1,23 +1,25 @@
 """What every source of logs gives: the tables of the contract below a folder, and a report about them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pageopt.artefact import Artefact
+from pageopt.errors import SourceError
 
-@dataclass(frozen=True)
-class SourceReport:
-    """What a source wrote; goes to data/raw/source.json.
 
-    `rows` counts rows by table, `first_ts` and `last_ts` are the ISO times (UTC) of the first and last page, and
-    `notes` holds what else a reader of the results should know, such as the policies that logged or the paper to cite.
+class SourceReport(Artefact, frozen=True, kw_only=True):
+    """data/raw/source.json, what a source wrote; each source adds what else a reader of the results should know.
+
+    `rows` counts rows by table, `first_ts` and `last_ts` are the ISO times (UTC) of the first and last page.
     """
+
+    ERROR = SourceError
+    MEND = "Collect again: dvc repro collect"
 
     source: str
     rows: dict[str, int]
     first_ts: str
     last_ts: str
-    notes: dict[str, object]
 
 
 class Source(Protocol):

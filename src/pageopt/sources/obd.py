@@ -39,6 +39,16 @@ _PRIOR = "obp/policy/conf/prior_bts.yaml"
 _DRAWS_AT_ONCE = 10_000
 
 
+class ObdReport(SourceReport, frozen=True, kw_only=True):
+    """Pages by policy, the file that was read, and the paper to cite."""
+
+    campaign: str
+    policies: dict[str, int]
+    wheel: dict[str, str]
+    seed: int
+    cite: str
+
+
 class ObdSource:
     """One campaign's two logs, uniformly random and Bernoulli Thompson sampling (BTS), 10,000 impressions each.
 
@@ -56,7 +66,7 @@ class ObdSource:
         self._external = external
         self._seed = seed
 
-    def collect(self, target: Path) -> SourceReport:
+    def collect(self, target: Path) -> ObdReport:
         """Write the tables. Raises SourceError where the wheel is neither there nor to be had, or is another file."""
         wheel = find_wheel(self._external)
         with zipfile.ZipFile(wheel) as archive:
@@ -79,18 +89,16 @@ class ObdSource:
             _write(frame, name, target)
         probability = bts_marginals(prior, SLOTS, self._params.propensity_samples, self._seed)
         _write_snapshot(probability, target)
-        return SourceReport(
+        return ObdReport(
             source="obd",
             rows={name: len(frame) for name, frame in tables.items()},
             first_ts=log["ts"].min().isoformat(),
             last_ts=log["ts"].max().isoformat(),
-            notes={
-                "campaign": self._params.campaign,
-                "policies": {str(name): int(rows) for name, rows in log["policy"].value_counts().items()},
-                "wheel": {"name": wheel.name, "sha256": SHA256},
-                "seed": self._seed,
-                "cite": CITE,
-            },
+            campaign=self._params.campaign,
+            policies={str(name): int(rows) for name, rows in log["policy"].value_counts().items()},
+            wheel={"name": wheel.name, "sha256": SHA256},
+            seed=self._seed,
+            cite=CITE,
         )
 
 

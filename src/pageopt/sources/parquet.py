@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import UNSET, UnsetType
 from rich.progress import Progress
 
 from pageopt.contract import TABLES, Column, Table
@@ -18,8 +19,18 @@ from pageopt.sources.base import SourceReport
 Part = tuple[Path, pq.ParquetFile]
 """A file of a table, open."""
 
+_EVERY_MODULE = "pages has no column candidates: every module is taken to have been available on every page"
 _ROWS = 65_536
 _ROWS_WITH_ALL_CANDIDATES = 4_096  # each of these rows becomes as long as the list of modules
+
+
+class ParquetReport(SourceReport, frozen=True, kw_only=True):
+    """Pages by policy, what in the folder is no table, and where candidates come from that the log does not name."""
+
+    folder: str
+    policies: dict[str, int]
+    not_read: list[str] | UnsetType = UNSET
+    candidates: str | UnsetType = UNSET
 
 
 class ParquetSource:
@@ -38,7 +49,7 @@ class ParquetSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def collect(self, target: Path) -> SourceReport:
+    def collect(self, target: Path) -> ParquetReport:
         """Write the tables below `target`. Raises SourceError that names the folder, table or file at fault."""
         files = self._files()
         with ExitStack() as stack:
@@ -81,7 +92,7 @@ def _open(file: Path) -> pq.ParquetFile:
         raise SourceError(f"{file} cannot be read as Parquet: {error}. Write it again, or take it away.") from None
 
 
-def _copy(folder: Path, opened: dict[str, list[Part]], target: Path) -> SourceReport:
+def _copy(folder: Path, opened: dict[str, list[Part]], target: Path) -> ParquetReport:
     modules = None if _has(opened["pages"], "candidates") else _module_ids(opened["modules"])
     rows: Counter[str] = Counter()
     policies: Counter[str] = Counter()
@@ -98,16 +109,18 @@ def _copy(folder: Path, opened: dict[str, list[Part]], target: Path) -> SourceRe
                     if name == "pages":
                         policies.update(_policies(batch))
                         times.extend(_span(batch))
-    notes: dict[str, object] = {"folder": str(folder), "policies": dict(policies)}
     others = sorted(path.name for path in folder.iterdir() if path.stem not in TABLES and path.name[0] != ".")
-    if others:
-        notes["not_read"] = others
-    if modules is not None:
-        notes["candidates"] = (
-            "pages has no column candidates: every module is taken to have been available on every page"
-        )
     first, last = (min(times).isoformat(), max(times).isoformat()) if times else ("", "")
-    return SourceReport("parquet", dict(rows), first, last, notes)
+    return ParquetReport(
+        source="parquet",
+        rows=dict(rows),
+        first_ts=first,
+        last_ts=last,
+        folder=str(folder),
+        policies=dict(policies),
+        not_read=others or UNSET,
+        candidates=UNSET if modules is None else _EVERY_MODULE,
+    )
 
 
 def _has(parts: list[Part], column: str) -> bool:

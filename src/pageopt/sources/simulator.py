@@ -8,6 +8,14 @@ from pageopt.simulator import Shop
 from pageopt.sources.base import SourceReport
 
 
+class ShopReport(SourceReport, frozen=True, kw_only=True):
+    """Policies by their share of the traffic, and whether modules act on those below them."""
+
+    seed: int
+    policies: dict[str, float]
+    page_effects: bool
+
+
 class SimulatorSource:
     """Simulates a shop's log and keeps its truth beside it, in `truth/`."""
 
@@ -15,19 +23,17 @@ class SimulatorSource:
         self._params = params
         self._seed = seed
 
-    def collect(self, target: Path) -> SourceReport:
+    def collect(self, target: Path) -> ShopReport:
         """Write the whole log below `target`."""
         written = Shop(self._params, self._seed).write(target, progress=True)
-        return SourceReport(
+        return ShopReport(
             source="simulator",
             rows=written.rows,
             first_ts=_iso(written.first_ts),
             last_ts=_iso(written.last_ts),
-            notes={
-                "seed": self._seed,
-                "policies": dict(self._params.traffic),
-                "page_effects": self._params.page_effects,
-            },
+            seed=self._seed,
+            policies={str(policy): share for policy, share in self._params.traffic.items()},
+            page_effects=self._params.page_effects,
         )
 
 

@@ -1,6 +1,5 @@
 """Stage collect: the source named in params.yaml to data/raw."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def run(workspace: Workspace) -> None:
     shutil.rmtree(workspace.raw, ignore_errors=True)
     workspace.raw.mkdir(parents=True)
     report = _source(params, workspace.root).collect(workspace.raw)
-    _write(report, workspace.raw / "source.json")
+    report.write(workspace.raw / "source.json")
     _summary(report)
 
 
@@ -38,26 +37,15 @@ def _source(params: CollectParams, root: Path) -> Source:
             return ParquetSource(root / params.folder)
 
 
-def _write(report: SourceReport, path: Path) -> None:
-    content = {
-        "source": report.source,
-        "rows": report.rows,
-        "first_ts": report.first_ts,
-        "last_ts": report.last_ts,
-        **report.notes,
-    }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _summary(report: SourceReport) -> None:
     console = Console()
     rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
     console.print(f"[bold]Collected[/] from {report.source}: {rows}", highlight=False, soft_wrap=True)
     console.print(f"Pages from {report.first_ts} to {report.last_ts}", highlight=False, soft_wrap=True)
     for name in ("policies", "candidates", "not_read", "cite"):
-        if name in report.notes:
+        if note := getattr(report, name, None):  # UNSET is false
             console.print(
-                f"{name.capitalize().replace('_', ' ')}: {report.notes[name]}",
+                f"{name.capitalize().replace('_', ' ')}: {note}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
