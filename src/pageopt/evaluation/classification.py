@@ -59,6 +59,6 @@ def best_threshold(label: NDArray[np.bool_], score: Floats) -> float:
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     hits = np.cumsum(label[order])
-    found = 2 * hits / (np.arange(1, len(score) + 1) + hits[-1])
-    found[:-1][ranked[1:] == ranked[:-1]] = 0  # a threshold cannot part equal scores
-    return float(ranked[np.argmax(found)])
+    score_of_threshold = 2 * hits / (np.arange(1, len(score) + 1) + hits[-1])
+    score_of_threshold[:-1][ranked[1:] == ranked[:-1]] = 0  # a threshold cannot part equal scores
+    return float(ranked[np.argmax(score_of_threshold)])

@@ -95,13 +95,13 @@ class Network:
 
     def predict(self, rows: NDArray[np.float32]) -> dict[str, Floats]:
         """Probability `[rows]` of each reward."""
-        found = {name: np.full(len(rows), rate) for name, rate in self._constants.items()}
+        probability = {name: np.full(len(rows), rate) for name, rate in self._constants.items()}
         if self._layers is not None:
             with torch.inference_mode():
                 logits = self._layers(*self._layers.inputs(torch.from_numpy(rows)))
                 chances = torch.sigmoid(logits).numpy().astype(np.float64)
-            found |= {name: chances[:, place] for place, name in enumerate(self._names)}
-        return found
+            probability |= {name: chances[:, place] for place, name in enumerate(self._names)}
+        return probability
 
     def save(self, folder: Path, number: int) -> dict[str, float]:
         """Write the tensors, and return the constants."""

@@ -33,9 +33,9 @@ class ShownPages:
         """
         shown = self.pages.observed
         labels = self._labels
-        found: dict[str, Estimate] = {}
+        metrics: dict[str, Estimate] = {}
         if not labels[shown].any() or labels[shown].all():
-            return found
+            return metrics
 
         def bootstrap(rows: NDArray, most: int) -> UserBootstrap:
             return UserBootstrap(
@@ -48,19 +48,19 @@ class ShownPages:
 
         everything = np.ones(len(shown), dtype=bool)
         page, _ = np.nonzero(shown)
-        found["auc"] = auc(labels[shown], score[shown], page, bootstrap(everything, _AUC_REPLICATES))
+        metrics["auc"] = auc(labels[shown], score[shown], page, bootstrap(everything, _AUC_REPLICATES))
         engaged = self._engaged
         page, _ = np.nonzero(shown[engaged])
         on_engaged = labels[engaged][shown[engaged]], score[engaged][shown[engaged]]
-        found["f1"] = f1(*on_engaged, threshold, page, bootstrap(engaged, replicates))
+        metrics["f1"] = f1(*on_engaged, threshold, page, bootstrap(engaged, replicates))
         positive: NDArray[np.bool_] = labels.any(axis=1) & (shown.sum(axis=1) > 1)
         if not positive.any():
-            return found
+            return metrics
         masked = np.where(shown, score, np.nan)[positive]
         resamples = bootstrap(positive, replicates)
-        found["ndcg"] = resamples.mean(page_ndcg(labels[positive], masked))
-        found["mrpr"] = resamples.mean(page_reciprocal_rank(labels[positive], masked))
-        return found
+        metrics["ndcg"] = resamples.mean(page_ndcg(labels[positive], masked))
+        metrics["mrpr"] = resamples.mean(page_reciprocal_rank(labels[positive], masked))
+        return metrics
 
     def threshold(self, score: Floats) -> float:
         """The threshold of `score [pages, slots]` with the best F1 on these pages; use it on others."""

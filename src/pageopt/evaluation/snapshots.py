@@ -23,7 +23,7 @@ def read_snapshots(folder: Path, module_ids: Sequence[str], slots: int) -> dict[
         return {}
     table = pq.read_table(folder).to_pydict()
     index = {module_id: place for place, module_id in enumerate(module_ids)}
-    found: dict[str, Floats] = {}
+    policies: dict[str, Floats] = {}
     for policy, slot, module_id, probability in zip(
         table["policy"], table["slot"], table["module_id"], table["probability"], strict=True
     ):
@@ -32,13 +32,13 @@ def read_snapshots(folder: Path, module_ids: Sequence[str], slots: int) -> dict[
                 f"{folder} has policy {policy!r} show module {module_id!r} in slot {slot}, but the prepared data has "
                 f"{len(index)} modules without it, or only {slots} slots. Collect and check the log again."
             )
-        found.setdefault(policy, np.zeros((slots, len(module_ids))))[slot - 1, index[module_id]] = probability
-    for policy, chances in found.items():
+        policies.setdefault(policy, np.zeros((slots, len(module_ids))))[slot - 1, index[module_id]] = probability
+    for policy, chances in policies.items():
         if (chances < 0).any() or (chances.sum(axis=1) > 1 + _TOLERANCE).any():
             raise EvaluationError(
                 f"{folder}: the probabilities of {policy!r} in a slot must add up to 1. Collect again."
             )
-    return found
+    return policies
 
 
 def logged_as(policy: str) -> str:

@@ -50,13 +50,13 @@ def boundaries(
         case _:
             raise EvaluationError(f"spending must be 'obrien-fleming' or 'pocock', not {spending!r}.")
     walk = _Walk(information)
-    found = np.full(len(information), _HIGHEST)
+    limits = np.full(len(information), _HIGHEST)
     for look, (time, now) in enumerate(zip(information, np.diff(spent, prepend=0.0), strict=True)):
         walk.reach(time)
         if walk.exit(_HIGHEST) < now:
-            found[look] = brentq(lambda z, now=now: walk.exit(z) - now, 0.0, _HIGHEST, xtol=1e-10)
-        walk.keep_inside(found[look])
-    return found
+            limits[look] = brentq(lambda z, now=now: walk.exit(z) - now, 0.0, _HIGHEST, xtol=1e-10)
+        walk.keep_inside(limits[look])
+    return limits
 
 
 def exit_probability(boundary: ArrayLike, looks: int | Sequence[float]) -> NDArray[np.float64]:

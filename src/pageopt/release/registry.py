@@ -268,8 +268,8 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions, the newest first."""
-        found = self._client.search_model_versions(f"name = '{self.model_name}'")
-        return sorted((self._version(version) for version in found), key=lambda v: v.number, reverse=True)
+        versions = self._client.search_model_versions(f"name = '{self.model_name}'")
+        return sorted((self._version(version) for version in versions), key=lambda v: v.number, reverse=True)
 
     def version(self, number: int) -> Version:
         """Version `number`. Raises ReleaseError that lists the versions there are."""

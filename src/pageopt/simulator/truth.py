@@ -90,11 +90,11 @@ def _indices(modules: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
         indices = modules.astype(np.int64)
     else:
         named = pa.array(modules.ravel().tolist(), pa.string(), from_pandas=True)  # None and NaN are null
-        found = pc.index_in(named, pa.array(ids))
-        unknown = pc.and_(pc.is_valid(named), pc.is_null(found))
+        place = pc.index_in(named, pa.array(ids))
+        unknown = pc.and_(pc.is_valid(named), pc.is_null(place))
         if pc.any(unknown).as_py():
             raise EvaluationError(f"Module {named.filter(unknown)[0].as_py()!r} is not in the simulated shop.")
-        indices = found.fill_null(EMPTY).to_numpy(zero_copy_only=False).astype(np.int64).reshape(modules.shape)
+        indices = place.fill_null(EMPTY).to_numpy(zero_copy_only=False).astype(np.int64).reshape(modules.shape)
     if indices.size and not (indices.min() >= EMPTY and indices.max() < len(ids)):
         raise EvaluationError(f"Module indices must lie in -1..{len(ids) - 1}, not {indices.min()}..{indices.max()}.")
     return indices

@@ -131,10 +131,10 @@ def find_wheel(external: Path) -> Path:
     path = external / WHEEL
     if not path.is_file():
         _download(external)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
         raise SourceError(
-            f"{path} is not the wheel obp 0.4.1 that this source knows: its SHA-256 is {found}, not {SHA256}. "
+            f"{path} is not the wheel obp 0.4.1 that this source knows: its SHA-256 is {digest}, not {SHA256}. "
             "Delete the file and run again to download it."
         )
     return path

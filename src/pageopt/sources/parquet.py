@@ -61,18 +61,18 @@ class ParquetSource:
     def _files(self) -> dict[str, list[Path]]:
         if not self._folder.is_dir():
             raise SourceError(f"There is no folder {self._folder}. {_EXPECTED}")
-        found: dict[str, list[Path]] = {}
+        files: dict[str, list[Path]] = {}
         for name in TABLES:
             single, several = self._folder / f"{name}.parquet", sorted((self._folder / name).glob("*.parquet"))
             if single.is_file() and several:
                 raise SourceError(f"Both {single} and Parquet files in {self._folder / name} exist. Keep one of them.")
-            found[name] = [single] if single.is_file() else several
-        missing = [name for name, table in TABLES.items() if not found[name] and not table.optional]
+            files[name] = [single] if single.is_file() else several
+        missing = [name for name, table in TABLES.items() if not files[name] and not table.optional]
         if len(missing) == len([table for table in TABLES.values() if not table.optional]):
             raise SourceError(f"{self._folder} holds none of the tables. {_EXPECTED}")
         if missing:
             raise SourceError(f"{self._folder} has no table {' and no '.join(missing)}. {_EXPECTED}")
-        return {name: paths for name, paths in found.items() if paths}
+        return {name: paths for name, paths in files.items() if paths}
 
 
 _EXPECTED = (

@@ -32,14 +32,14 @@ def _read(path: Path) -> dict[str, object]:
 
 def remains(run_id: str) -> list[psutil.Process]:
     """Living processes that run `run_id` started, children before their parents."""
-    found = []
+    left = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
-                found.append(process)
+                left.append(process)
         except (psutil.Error, OSError):
             continue
-    return sorted(found, key=lambda process: process.pid, reverse=True)
+    return sorted(left, key=lambda process: process.pid, reverse=True)
 
 
 def _command(process: psutil.Process) -> str:

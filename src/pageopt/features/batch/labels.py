@@ -56,9 +56,9 @@ def _by_item(events: ir.Table, direct: ir.Table, window_hours: float) -> ir.Tabl
     lost = lost.select("seq", "us", "click_seq")
     clicks = joined.filter((joined.kind == "click") & joined.known_seq.notnull())
     clicks = clicks.select("known_seq", "known_page", "known_slot", "known_module", click_us="us")
-    found = lost.join(clicks, lost.click_seq == clicks.known_seq)
-    found = found.filter(found.us - found.click_us <= round(window_hours * HOUR))
-    return found.select("seq", page="known_page", slot="known_slot", module="known_module")
+    regained = lost.join(clicks, lost.click_seq == clicks.known_seq)
+    regained = regained.filter(regained.us - regained.click_us <= round(window_hours * HOUR))
+    return regained.select("seq", page="known_page", slot="known_slot", module="known_module")
 
 
 def label(resolved: ir.Table, weights: ir.Table) -> ir.Table:

@@ -140,14 +140,14 @@ class Judge:
             return quality_gate.comparisons(candidate, logged.value(modules), than, bars, params)
 
         static = static_pages(self.engine.static_page, candidates, self.engine.module_family, self.engine.slots)
-        found = against(static, "the static page", limits.ctr_over_static, limits.ptr_over_static)
+        compared = against(static, "the static page", limits.ctr_over_static, limits.ptr_over_static)
         if self.champion:
             before = self.champion.decide(fields, candidates, self.engine.slots).modules
             name = f"champion {self.champion.number}"
-            found += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
+            compared += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
         else:
-            found.append(Comparison("champion", None, None, len(logged), why_not=self.no_champion))
-        return quality_gate.judge(found)
+            compared.append(Comparison("champion", None, None, len(logged), why_not=self.no_champion))
+        return quality_gate.judge(compared)
 
     def parity(self) -> Verdict:
         """The exported graph against the trained model."""

@@ -44,12 +44,12 @@ def comparisons(
     params: EvaluateParams,
 ) -> list[Comparison]:
     """CTR and PTR of the candidate against another decider `than`; limits by "CTR" and "PTR" (none: not in the log)."""
-    found = compare(candidate, other, params)
+    gain = compare(candidate, other, params)
     bootstrap = UserBootstrap(len(candidate.rows), candidate.user_id, replicates=1, confidence=params.confidence)
     rows = []
     for measure, difference, first, second in (
-        ("CTR", found.ctr, candidate.ctr, other.ctr),
-        ("PTR", found.ptr, candidate.ptr, other.ptr),
+        ("CTR", gain.ctr, candidate.ctr, other.ctr),
+        ("PTR", gain.ptr, candidate.ptr, other.ptr),
     ):
         if measure not in limits:
             why = "the log holds no purchases, not judged"

@@ -94,7 +94,7 @@ class JudgedShop:
         encoded = self.encoder.encode(fields)
         users = np.array([f"u{person}" for person in contexts.person], dtype=object)
         users[contexts.anonymous] = None
-        found = Pages(
+        shown = Pages(
             page_id=np.array([f"p{number}" for number in contexts.number], dtype=object),
             user_id=users,
             ts=contexts.ts,
@@ -113,7 +113,7 @@ class JudgedShop:
             candidates=catalog.candidates[contexts.group],
         )
         targets = {name: page_of_group[contexts.group] for name, page_of_group in self.targets.items()}
-        return Log(found, targets, {name: _value(catalog, contexts, target) for name, target in targets.items()})
+        return Log(shown, targets, {name: _value(catalog, contexts, target) for name, target in targets.items()})
 
     def truth(self, target: str, seed: int, pages: int) -> dict[str, Truth]:
         """True "ctr" and "ptr" of one of `targets`: exact on each of at least `pages` visits of people drawn anew."""

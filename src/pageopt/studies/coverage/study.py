@@ -112,7 +112,7 @@ def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     jobs = [(effects, number) for effects in (False, True) for number in range(settings.logs)]
-    found: dict[tuple[str, int], Judged] = {}
+    by_log: dict[tuple[str, int], Judged] = {}
     # Spawned, not forked: the parent may hold threads of other libraries.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (settings,))
     with Progress(*columns, disable=not progress) as bar, pool:
@@ -121,13 +121,13 @@ def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict
         running = {pool.submit(_judge, effects, _LOG_SEEDS + number): number for effects, number in jobs}
         try:
             for future in as_completed(running):
-                found |= {(name, running[future]): judged for name, judged in future.result().items()}
+                by_log |= {(name, running[future]): judged for name, judged in future.result().items()}
                 bar.advance(task)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
         truth = {name: future.result() for name, future in truths.items()}
-    return {name: Outcome(truth[name], [found[name, number] for number in range(settings.logs)]) for name in CASES}
+    return {name: Outcome(truth[name], [by_log[name, number] for number in range(settings.logs)]) for name in CASES}
 
 
 # What a process of the pool works with: the shops follow from the settings, and are cheaper made than sent.
@@ -150,15 +150,15 @@ def _judge(effects: bool, seed: int) -> dict[str, Judged]:
     shop, settings = _shops[effects], _settings[0]
     log = shop.log(seed, settings.pages)
     cases = {name: target for name, (of, target) in CASES.items() if of == effects}
-    found = _estimates(shop, log, cases, settings, page_aware=False)
+    of_case = _estimates(shop, log, cases, settings, page_aware=False)
     if effects:
         # Where modules act on those below, q̂ can know it: DM and DR gain from it, and Cascade-DR is meant for it.
         aware = _estimates(shop, log, cases, settings, page_aware=True)
-        for name, estimates in found.items():
+        for name, estimates in of_case.items():
             for metric in METRICS:
                 for estimator in ("dm", "dr", "cascade_dr"):
                     estimates[f"{metric} {estimator}{PAGE_AWARE}"] = aware[name][f"{metric} {estimator}"]
-    return {name: Judged(estimates, log.values[cases[name]]) for name, estimates in found.items()}
+    return {name: Judged(estimates, log.values[cases[name]]) for name, estimates in of_case.items()}
 
 
 def _estimates(
@@ -180,13 +180,13 @@ def _estimates(
     )
     logged = LoggedPages(pages, model, params)
     bootstrap = logged.bootstrap()
-    found: dict[str, Estimates] = {}
+    of_case: dict[str, Estimates] = {}
     for name, target in cases.items():
         values = report.estimates(logged.value(log.targets[target]), bootstrap)
-        found[name] = {
+        of_case[name] = {
             f"{metric} {estimator}": estimate
             for metric in METRICS
             for estimator in ESTIMATORS
             if (estimate := values[f"{metric}_{estimator}"].estimate)
         }
-    return found
+    return of_case

@@ -94,13 +94,13 @@ class World:
         shop = Shop(params.simulator, params.seed)
         policy = shop.oracle(objective, width)
         order = {page: row for row, page in enumerate(self.judged.page_id)}
-        found = np.full((len(order), params.simulator.slots), -1, dtype=np.int64)
+        modules = np.full((len(order), params.simulator.slots), -1, dtype=np.int64)
         for contexts in shop.contexts(params.simulator.pages):
             ids = page_ids(contexts).to_pylist()
             at = [place for place, page in enumerate(ids) if page in order]
             if at:
-                found[[order[ids[place]] for place in at]] = policy(_take_contexts(contexts, np.array(at)))
-        return PageValues(*truth.expected(self.workspace.raw, self.judged.page_id, found))
+                modules[[order[ids[place]] for place in at]] = policy(_take_contexts(contexts, np.array(at)))
+        return PageValues(*truth.expected(self.workspace.raw, self.judged.page_id, modules))
 
 
 def _take_contexts(contexts: Contexts, rows: NDArray[np.int64]) -> Contexts:

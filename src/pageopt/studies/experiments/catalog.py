@@ -45,26 +45,26 @@ def models(root: Path) -> dict[str, Model]:
         content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file} is missing. Take it from the repository: git checkout -- experiments") from None
-    found = {}
+    checked = {}
     for name, values in content.items():
         try:
-            found[name] = Model.model_validate(values)
+            checked[name] = Model.model_validate(values)
         except ValidationError as error:
             what = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
             raise ConfigError(f"Model {name!r} of {file} cannot be used: {what}") from None
-    return found
+    return checked
 
 
 def planned(root: Path) -> set[tuple[str, str]]:
     """Variant and model of every cell that experiments/dvc.yaml makes; a cell may lie there that it made once."""
     stages = YAML(typ="safe").load((root / "experiments" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    found: set[tuple[str, str]] = set()
+    cells: set[tuple[str, str]] = set()
     for stage in stages.values():
         what, *of = stage["cmd"].split()[2:]
         if what == "cell":
             (variant, name, _), matrix = of, stage["matrix"]
-            found |= set(product(matrix.get("variant", [variant]), matrix.get("model", [name])))
-    return found
+            cells |= set(product(matrix.get("variant", [variant]), matrix.get("model", [name])))
+    return cells
 
 
 def model(root: Path, name: str) -> Model:

@@ -96,11 +96,11 @@ def _other_searches(
 ) -> dict[str, NDArray[np.int64]]:
     """The same model's pages with the beam opened late, and without a beam."""
     variants = {"late": (search.width, LATE_START), "greedy": (1, 1)}
-    found = {}
+    pages = {}
     for name, (width, beam_start) in variants.items():
         graph = PageGraph(ranker.model, width=width, beam_start=beam_start, objective=objective)  # type: ignore[attr-defined]
-        found[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).modules
-    return found
+        pages[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).modules
+    return pages
 
 
 def _ranking(

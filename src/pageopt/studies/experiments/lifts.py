@@ -59,10 +59,10 @@ def lift(first: Sequence[float], second: Sequence[float], confidence: float) -> 
     return over_seeds((ratio - 1 + (a - ratio * b) / b.mean()).tolist(), confidence)
 
 
-def word(found: OverSeeds | None, paper: float | None) -> Word | None:
+def word(ours: OverSeeds | None, paper: float | None) -> Word | None:
     """The verdict on the paper's lift (see RULE); None where the paper claims nothing."""
     if paper is None or paper == 0:
         return None
-    if found is None or found.low <= 0 <= found.high:
+    if ours is None or ours.low <= 0 <= ours.high:
         return "undecided"
-    return "agrees" if (found.value > 0) == (paper > 0) else "disagrees"
+    return "agrees" if (ours.value > 0) == (paper > 0) else "disagrees"

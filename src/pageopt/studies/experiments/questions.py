@@ -29,19 +29,19 @@ def _figure(results: Results, asked: Question, metric: str) -> OverSeeds | None:
     return results.lift(asked.variant, Side(model=asked.model), other, f"true_{metric}")
 
 
-def _told(found: OverSeeds, asked: Question) -> str:
+def _told(figure: OverSeeds, asked: Question) -> str:
     if asked.share is not None:
-        told = f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+        told = f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%})"
         return f"{told}, {asked.demand:.0%} demanded" if asked.demand else told
-    verdict = "undecided" if found.low <= 0 <= found.high else "more" if found.value > 0 else "less"
-    return f"{found.value:+.1%} ({found.low:+.1%} to {found.high:+.1%}): {verdict}"
+    verdict = "undecided" if figure.low <= 0 <= figure.high else "more" if figure.value > 0 else "less"
+    return f"{figure.value:+.1%} ({figure.low:+.1%} to {figure.high:+.1%}): {verdict}"
 
 
-def _reached(found: OverSeeds | None, demand: float | str) -> bool:
-    if found is None:
+def _reached(figure: OverSeeds | None, demand: float | str) -> bool:
+    if figure is None:
         return False
     if demand == "more":
-        return found.low > 0
+        return figure.low > 0
     if demand == "alike":
-        return found.low <= 0 <= found.high
-    return found.value >= float(demand)
+        return figure.low <= 0 <= figure.high
+    return figure.value >= float(demand)
