@@ -19,9 +19,6 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-_KIND = "mlflow.experimentKind"  # else MLflow's pages take the experiment for one with language models
-
-
 def exists(workspace: Workspace) -> bool:
     """Whether anything was ever kept here."""
     return (workspace.state / "mlflow.db").is_file()
@@ -53,7 +50,7 @@ def experiment(client: MlflowClient, workspace: Workspace, name: str) -> str:
     for each in (name, f"{name} in {workspace.artifacts.parent}"):
         known = client.get_experiment_by_name(each)
         if known is None:
-            return str(client.create_experiment(each, location, {_KIND: "custom_model_development"}))
+            return str(client.create_experiment(each, artifact_location=location))
         if known.artifact_location == location:
             return str(known.experiment_id)
     raise ReleaseError(f"Experiment '{name}' in {workspace.registry_uri} keeps its artifacts outside {location}.")
