@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -78,7 +79,7 @@ def test_a_loaded_version_gives_the_page_that_the_endpoint_gives(model, decider:
 def test_a_table_is_answered_row_by_row_whatever_each_row_leaves_out(maker, model, decider: Decider):
     project = maker()
     engine, pool = PageEngine(project.bundle), SimulatedPages.load(project.simulated)
-    pages = [json.loads(body)["page"] for body in smoke.bodies(pool, engine, range(40))]
+    pages = [json.loads(body)["page"] for body in smoke.bodies(pool, engine, np.arange(40))]
     pages += [
         {"page_id": "few", "platform": "web", "hero_item": SHOES, "slots": 2},
         {"page_id": "price", "platform": "app", "hero_item": SHOES | {"price": 20}, "features": {"season": "web"}},
