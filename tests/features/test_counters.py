@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pageopt.features.counters import FLOOR, HOUR, CounterLayout, UserState, page_counters
@@ -48,6 +48,7 @@ def test_names() -> None:
 
 
 @given(EVENTS, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_adding_is_commutative_and_equals_the_formula(events, random) -> None:
     end = T0 + 300 * HOUR
     ordered = state_of(events).decayed_to(end)

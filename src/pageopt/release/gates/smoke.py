@@ -1,5 +1,7 @@
 """Smoke test over HTTP on the built Bento: it answers what the bundle decides in this process."""
 
+from collections.abc import Iterable
+
 import httpx
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 
 
-def bodies(pages: SimulatedPages, engine: PageEngine, rows: np.ndarray) -> list[bytes]:
+def bodies(pages: SimulatedPages, engine: PageEngine, rows: Iterable[int] | np.ndarray) -> list[bytes]:
     """Bodies of /rank_page for some rows of the simulated pages."""
     declared = ITEM.declared(engine.page_fields)
 
@@ -21,7 +23,7 @@ def bodies(pages: SimulatedPages, engine: PageEngine, rows: np.ndarray) -> list[
         page = msgspec.structs.replace(ITEM.request(pages.raw(row), declared), candidates=offered)
         return msgspec.json.encode(RankPage(page))
 
-    return [body(row) for row in rows.tolist()]
+    return [body(int(row)) for row in rows]
 
 
 def judge(url: str, decider: Decider, requests: list[bytes]) -> Verdict:
