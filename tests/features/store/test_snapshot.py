@@ -96,7 +96,6 @@ def test_several_threads(path) -> None:
 
     def read() -> None:
         found.append(sum(snapshot.get(user.user_id) is not None for user in users()))
-        snapshot.close()
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
@@ -104,6 +103,20 @@ def test_several_threads(path) -> None:
     for thread in threads:
         thread.join()
     assert found == [50] * 4
+
+
+def test_a_file_put_in_its_place_is_not_read(path, tmp_path) -> None:
+    """A promotion replaces the bundle below a server that goes on with the graph it has loaded."""
+    snapshot = UserSnapshot(path)
+    known = snapshot.features("user-000", None)
+    write_snapshot(tmp_path / "other.sqlite", [], LAYOUT, reference_us=T0, declared=("age", "tier"))
+    (tmp_path / "other.sqlite").replace(path)
+    read: list[dict] = []
+    thread = threading.Thread(target=lambda: read.append(snapshot.features("user-000", None)))
+    thread.start()
+    thread.join()
+    assert read == [known]
+    assert UserSnapshot(path).get("user-000") is None
 
 
 def test_a_missing_file_says_so(tmp_path) -> None:

@@ -117,13 +117,15 @@ class UserSnapshot:
     """
 
     def __init__(self, path: Path) -> None:
-        self._uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
         self._path = path
-        self._local = threading.local()
         if not path.is_file():
             raise ContractError(f"The user snapshot {path} is missing. Run stage prepare, or export the bundle again.")
+        # Opened here and once: a promotion that puts another file in its place must not mix with the graph loaded now.
+        uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._lock = threading.Lock()
         try:
-            meta = {key: json.loads(value) for key, value in self._connection().execute("SELECT key, value FROM meta")}
+            meta = {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta")}
             if meta["format"] != _FORMAT:
                 raise ContractError(f"{path} has format {meta['format']}, this version reads {_FORMAT}. Prepare again.")
             self.layout = CounterLayout.from_json(meta["counters"])
@@ -134,20 +136,16 @@ class UserSnapshot:
                 f"The user snapshot {path} cannot be read ({error}). Run stage prepare, or export the bundle again."
             ) from None
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # One connection a thread; another thread may close it when the snapshot is let go.
-            connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False)
-            self._local.connection = connection
-        return connection
+    def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
 
     def __len__(self) -> int:
-        return int(self._connection().execute("SELECT count(*) FROM users").fetchone()[0])
+        return int(self._rows("SELECT count(*) FROM users")[0][0])
 
     def user_ids(self) -> list[str]:
         """Every user id, sorted."""
-        return [row[0] for row in self._connection().execute("SELECT user_id FROM users ORDER BY user_id")]
+        return [row[0] for row in self._rows("SELECT user_id FROM users ORDER BY user_id")]
 
     def get(self, user_id: str | None) -> UserState | None:
         """Counters of a user at `reference_us`; None for a user that is unknown or has no events."""
@@ -167,16 +165,8 @@ class UserSnapshot:
     def _row(self, user_id: str | None) -> tuple[bytes | None, str | None] | None:
         if user_id is None:
             return None
-        query = "SELECT state, declared FROM users WHERE user_id = ?"
         try:
-            row: tuple[bytes | None, str | None] | None = self._connection().execute(query, (user_id,)).fetchone()
+            rows = self._rows("SELECT state, declared FROM users WHERE user_id = ?", user_id)
         except sqlite3.DatabaseError as error:
             raise ContractError(f"The user snapshot {self._path} cannot be read ({error}). Export it again.") from None
-        return row
-
-    def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        return (rows[0][0], rows[0][1]) if rows else None
