@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pageopt.features.fields import Field
 from pageopt.policies.decision import Decision
+from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
 
 

@@ -12,9 +12,9 @@ from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.figures import Evaluation, Figure, ModelFigures
 from pageopt.evaluation.policy_value import METRICS
 from pageopt.features.counters import CounterLayout
-from pageopt.features.fields import Field
 from pageopt.features.prepared import PrepareReport, Schema
 from pageopt.features.slot_bias import SlotBias
+from pageopt.problems.fields import Field
 
 SPLITS = {"train": 7, "valid": 2, "test": 1}
 ARTEFACTS = (

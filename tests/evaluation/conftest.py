@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.pages import Pages
+from pageopt.problems.fields import Field
 
 FAMILIES = ("deals", "new", "new_deals")
 MODULES, SLOTS = 9, 3

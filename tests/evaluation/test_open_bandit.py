@@ -15,7 +15,7 @@ from pageopt.evaluation.offpolicy import dm, dr, ips, sndr, snips
 from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.evaluation.snapshots import read_snapshots
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
+from pageopt.problems.fields import Field
 from pageopt.sources.obd import SLOTS, ObdSource, find_wheel
 
 FEATURES = [f"user_feature_{i}" for i in range(4)]

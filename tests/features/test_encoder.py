@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pageopt.errors import ContractError
 from pageopt.features.columns import Categories, Numerics, Tokens, canonical
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
+from pageopt.problems.fields import Field
 
 PAGE_FIELDS = (
     Field("platform", "categorical", "page"),

@@ -25,9 +25,9 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     from pageopt.config import SearchParams, TrainParams
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
-    from pageopt.features.fields import Field
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
+    from pageopt.problems.fields import Field
     from pageopt.problems.item import ITEM
     from pageopt.release.export import write_bundle
 

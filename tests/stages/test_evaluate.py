@@ -17,10 +17,10 @@ from pageopt.errors import EvaluationError
 from pageopt.evaluation.compare import policy_values
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.pages import load_pages
 from pageopt.models.item.network import PageNetwork, above_mode
 from pageopt.policies.static import static_pages
+from pageopt.problems.fields import Field
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected
 from pageopt.stages import evaluate

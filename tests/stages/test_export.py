@@ -15,10 +15,10 @@ from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ConfigError, ExportError
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.store.snapshot import write_snapshot
 from pageopt.models.common.training import seeded
 from pageopt.models.item.network import PageNetwork, above_mode, load_network
+from pageopt.problems.fields import Field
 from pageopt.release.export import first_load
 from pageopt.search.graph import PageGraph, decide
 from pageopt.stages import export

@@ -9,9 +9,9 @@ import pytest
 
 from pageopt.features.counters import CounterLayout, UserState
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
 from pageopt.problems.base import UNSEEN
+from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
 from pageopt.stages import simulate_pages
 from pageopt.workspace import Workspace

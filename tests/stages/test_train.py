@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from pageopt.errors import TrainingError
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.common.record import Epoch
 from pageopt.models.item.network import load_network
+from pageopt.problems.fields import Field
 from pageopt.stages import train
 from pageopt.workspace import Workspace
 

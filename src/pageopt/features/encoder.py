@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from pageopt.errors import ContractError
 from pageopt.features.columns import Categories, Numerics, Tokens
-from pageopt.features.fields import Field, of_kind
+from pageopt.problems.fields import Field, of_kind
 
 _JSON, _ARRAYS = "encoder.json", "encoder.safetensors"
 _STATISTICS = ("low", "high", "log", "mean", "scale")

@@ -5,7 +5,7 @@ from typing import Literal
 from pageopt.artefact import Artefact
 from pageopt.errors import ContractError
 from pageopt.features.counters import CounterLayout
-from pageopt.features.fields import Field
+from pageopt.problems.fields import Field
 
 _MEND = "Run stage prepare again: dvc repro prepare"
 BySplit = dict[str, int]

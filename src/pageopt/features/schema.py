@@ -3,8 +3,8 @@
 from pageopt.config import FeatureParams
 from pageopt.errors import ConfigError
 from pageopt.features.counters import CounterLayout
-from pageopt.features.fields import Field
 from pageopt.problems.base import Problem
+from pageopt.problems.fields import Field
 
 CTR_LOG_ODDS = "ctr_log_odds"
 

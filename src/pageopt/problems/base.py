@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pageopt.features.fields import Field
+from pageopt.problems.fields import Field
 
 UNSEEN = "never seen before"
 """The value of a rare case that no log holds."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pageopt.features.fields import Field
 from pageopt.problems.base import UNSEEN, Problem, Rare, Subject
+from pageopt.problems.fields import Field
 
 MAX_TEXT = 512
 _UNKNOWN = "unknown"

@@ -16,10 +16,10 @@ from rich.console import Console
 from pageopt import config
 from pageopt.config import SimulatePagesParams
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field, FieldSource
 from pageopt.features.store.base import UserStore
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.problems.base import Problem
+from pageopt.problems.fields import Field, FieldSource
 from pageopt.problems.item import ITEM
 from pageopt.tables.parquet import parts
 from pageopt.workspace import Workspace

@@ -7,9 +7,9 @@ import torch
 from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.models.item.data import PageTensors
 from pageopt.models.item.fit import fit
+from pageopt.problems.fields import Field
 
 ROOT = Path(__file__).parents[3]
 PARAMS = load(ROOT / "params.yaml", TrainParams).model_copy(

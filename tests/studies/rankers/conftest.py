@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.pages import Pages
+from pageopt.problems.fields import Field
 
 FAMILIES, MODULES, SLOTS = ("a", "b", "c"), 12, 4
 BUYS = 0.3  # P(purchase | click)

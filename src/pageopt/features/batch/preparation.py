@@ -29,11 +29,11 @@ from pageopt.features.batch.snapshot_rows import write_users
 from pageopt.features.batch.split import SPLITS, split_times
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.prepared import PrepareReport, Schema
 from pageopt.features.schema import module_fields, page_fields
 from pageopt.features.slot_bias import SlotBias
 from pageopt.problems.base import Problem
+from pageopt.problems.fields import Field
 from pageopt.tables.database import Database, store
 from pageopt.tables.parquet import ParquetColumns
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.features.encoder import EncodedPages
-from pageopt.features.fields import of_kind
 from pageopt.models.common.training import seeded
 from pageopt.models.item.network import ModuleTable, PageNetwork
 from pageopt.models.item.network_config import AboveMode, Architecture, NetworkConfig
+from pageopt.problems.fields import of_kind
 from pageopt.problems.item import ITEM
 
 

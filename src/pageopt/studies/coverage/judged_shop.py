@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pageopt.features.encoder import Encoder
-from pageopt.features.fields import Field
 from pageopt.features.pages import Pages
 from pageopt.policies.greedy import EMPTY
 from pageopt.policies.static import static_pages
+from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
 from pageopt.simulator.contexts import BATCH, Contexts, draw
