@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from flows import summary
 from flows.hold import exit_code, free_locks, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
-from pageopt.errors import StageError
+from pageopt.errors import ReleaseError, StageError
 from pageopt.release import bento
 from pageopt.release.gates.verdict import Verdict, passed, reason
 from pageopt.release.record import Release, ReleasedModel, Step, publish
@@ -149,7 +149,11 @@ def _retrain(run: Run, again: bool) -> State:
 def _expose(run: Run) -> None:
     """Let BentoML's own commands find the champion. Every run begins with it, to mend what a kill or a hand undid."""
     if champion := run.registry.champion():
-        bento.expose(run.workspace, champion)
+        try:
+            bento.expose(run.workspace, champion)
+        except ReleaseError as error:
+            # A champion whose files are lost is no reason not to train its successor.
+            summary.note(f"BentoML's own commands do not find the champion: {error}")
 
 
 def _stages(run: Run) -> None:
