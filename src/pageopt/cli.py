@@ -1,6 +1,7 @@
 """The command line: one command a stage, and the commands around them."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated
 
@@ -19,51 +20,26 @@ _app = typer.Typer(
 )
 
 
-def _stage(name: str) -> None:
-    """Import a stage only when it runs: each pulls in other heavy libraries."""
-    import_module(f"pageopt.stages.{name}").run(Workspace.find())
+_STAGES = {
+    "collect": "Read the source named in params.yaml into data/raw.",
+    "check": "Hold data/raw against the data contract; bad rows go to data/quarantine with a reason.",
+    "prepare": "Make features, labels, slot bias, splits and the encoder: data/checked to data/prepared.",
+    "simulate_pages": "Draw the fixed pool of page contexts on which candidate and champion are compared.",
+    "train": "Train the page model; an interrupted training goes on where it stood.",
+    "evaluate": "Estimate what the model's pages would earn on the test split: reports/evaluation.json.",
+    "export": "Write model and search as one ONNX graph, with all that the endpoint needs, to models/bundle.",
+}
 
 
-@_app.command()
-def collect() -> None:
-    """Read the source named in params.yaml into data/raw."""
-    _stage("collect")
+def _stage(module: str) -> Callable[[], None]:
+    def run() -> None:  # imported only here: each stage pulls in other heavy libraries
+        import_module(f"pageopt.stages.{module}").run(Workspace.find())
+
+    return run
 
 
-@_app.command()
-def check() -> None:
-    """Hold data/raw against the data contract; bad rows go to data/quarantine with a reason."""
-    _stage("check")
-
-
-@_app.command()
-def prepare() -> None:
-    """Make features, labels, slot bias, splits and the encoder: data/checked to data/prepared."""
-    _stage("prepare")
-
-
-@_app.command()
-def simulate_pages() -> None:
-    """Draw the fixed pool of page contexts on which candidate and champion are compared."""
-    _stage("simulate_pages")
-
-
-@_app.command()
-def train() -> None:
-    """Train the page model; an interrupted training goes on where it stood."""
-    _stage("train")
-
-
-@_app.command()
-def evaluate() -> None:
-    """Estimate what the model's pages would earn on the test split: reports/evaluation.json."""
-    _stage("evaluate")
-
-
-@_app.command()
-def export() -> None:
-    """Write model and search as one ONNX graph, with all that the endpoint needs, to models/bundle."""
-    _stage("export")
+for _name, _help in _STAGES.items():
+    _app.command(_name.replace("_", "-"), help=_help)(_stage(_name))
 
 
 @_app.command()

@@ -6,11 +6,52 @@ from pathlib import Path
 from pageopt.errors import ConfigError
 
 
+class _Below:
+    """A path below the root of a workspace."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, workspace: "Workspace", owner: type) -> Path:
+        return workspace.root.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Paths of one project. Stages read and write only these; effects of flows go below `state`."""
 
     root: Path
+
+    params = _Below("params.yaml")
+    """The numbers of every stage."""
+    raw = _Below("data", "raw")
+    """What the source gave (stage collect): one folder a table, and source.json."""
+    checked = _Below("data", "checked")
+    """Rows that keep the contract (stage check): one folder a table, and shape.json."""
+    quarantine = _Below("data", "quarantine")
+    """Rows that break the contract, each with its reason (stage check)."""
+    prepared = _Below("data", "prepared")
+    """Pages with features and labels by split, modules, slot bias, encoder, user snapshot (stage prepare)."""
+    simulated = _Below("data", "simulated")
+    """The fixed pool of page contexts (stage simulate-pages)."""
+    model = _Below("models", "network")
+    """The trained model (stage train)."""
+    reward_model = _Below("models", "reward")
+    """The cross-fitted reward model of the estimators (stage evaluate)."""
+    bundle = _Below("models", "bundle")
+    """What the endpoint needs and no more (stage export): graph, encoder, modules, user snapshot."""
+    reports = _Below("reports")
+    """What people and gates read."""
+    state = _Below(".pageopt")
+    """Databases and stores of the flows: registry, Bento store, Prefect, checkpoints, local DVC remote."""
+    checkpoints = _Below(".pageopt", "checkpoints")
+    """Not an output of DVC, which deletes outputs before a stage runs and would lose an interrupted training."""
+    artifacts = _Below(".pageopt", "artifacts")
+    """Files of registered models."""
+    bento_home = _Below(".pageopt", "bentoml")
+    """The store of built Bentos."""
+    prefect_home = _Below(".pageopt", "prefect")
+    """The database of Prefect's own server."""
 
     @classmethod
     def find(cls, start: Path | None = None) -> "Workspace":
@@ -25,81 +66,6 @@ class Workspace:
         )
 
     @property
-    def params(self) -> Path:
-        """The numbers of every stage."""
-        return self.root / "params.yaml"
-
-    @property
-    def raw(self) -> Path:
-        """What the source gave (stage collect): one folder a table, and source.json."""
-        return self.root / "data" / "raw"
-
-    @property
-    def checked(self) -> Path:
-        """Rows that keep the contract (stage check): one folder a table, and shape.json."""
-        return self.root / "data" / "checked"
-
-    @property
-    def quarantine(self) -> Path:
-        """Rows that break the contract, each with its reason (stage check)."""
-        return self.root / "data" / "quarantine"
-
-    @property
-    def prepared(self) -> Path:
-        """Pages with features and labels by split, modules, slot bias, encoder, user snapshot (stage prepare)."""
-        return self.root / "data" / "prepared"
-
-    @property
-    def simulated(self) -> Path:
-        """The fixed pool of page contexts (stage simulate-pages)."""
-        return self.root / "data" / "simulated"
-
-    @property
-    def model(self) -> Path:
-        """The trained model (stage train)."""
-        return self.root / "models" / "network"
-
-    @property
-    def reward_model(self) -> Path:
-        """The cross-fitted reward model of the estimators (stage evaluate)."""
-        return self.root / "models" / "reward"
-
-    @property
-    def bundle(self) -> Path:
-        """What the endpoint needs and no more (stage export): graph, encoder, modules, user snapshot."""
-        return self.root / "models" / "bundle"
-
-    @property
-    def reports(self) -> Path:
-        """What people and gates read."""
-        return self.root / "reports"
-
-    @property
-    def state(self) -> Path:
-        """Databases and stores of the flows: registry, Bento store, Prefect, checkpoints, local DVC remote."""
-        return self.root / ".pageopt"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Not an output of DVC, which deletes outputs before a stage runs and would lose an interrupted training."""
-        return self.state / "checkpoints"
-
-    @property
     def registry_uri(self) -> str:
         """MLflow's tracking and registry database."""
         return f"sqlite:///{self.state / 'mlflow.db'}"
-
-    @property
-    def artifacts(self) -> Path:
-        """Files of registered models."""
-        return self.state / "artifacts"
-
-    @property
-    def bento_home(self) -> Path:
-        """The store of built Bentos."""
-        return self.state / "bentoml"
-
-    @property
-    def prefect_home(self) -> Path:
-        """The database of Prefect's own server."""
-        return self.state / "prefect"

@@ -9,6 +9,7 @@ value that is not finite, a negative weight.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,49 +64,32 @@ def dr_contributions(reward: ArrayLike, weight: ArrayLike, q_logged: ArrayLike, 
     return _sum_slots(target + weights * (rewards - logged))
 
 
-def _bootstrap(pages: int, user_id: ArrayLike | None, seed: int, replicates: int, confidence: float) -> UserBootstrap:
-    return UserBootstrap(pages, user_id, seed=seed, replicates=replicates, confidence=confidence)
+class Resampling(TypedDict, total=False):
+    """How intervals come about: seed (0) and number (1000) of the resamples, confidence (0.95)."""
+
+    seed: int
+    replicates: int
+    confidence: float
 
 
-def _mean(contribution: Floats, user_id: ArrayLike | None, seed: int, replicates: int, confidence: float) -> Estimate:
+def _mean(contribution: Floats, user_id: ArrayLike | None, how: Resampling) -> Estimate:
     """Mean over pages of `contribution [pages]`, with its interval."""
-    return _bootstrap(len(contribution), user_id, seed, replicates, confidence).mean(contribution)
+    return UserBootstrap(len(contribution), user_id, **how).mean(contribution)
 
 
-def dm(
-    q_target: ArrayLike,
-    user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
-) -> Estimate:
+def dm(q_target: ArrayLike, user_id: ArrayLike | None = None, **how: Unpack[Resampling]) -> Estimate:
     """Direct method: mean over pages of q̂ on the page the policy would show. As good, and as biased, as q̂."""
     contribution = _sum_slots(check_numbers("q_target", q_target))
-    return _mean(contribution, user_id, seed, replicates, confidence)
+    return _mean(contribution, user_id, how)
 
 
-def ips(
-    reward: ArrayLike,
-    weight: ArrayLike,
-    user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
-) -> Estimate:
+def ips(reward: ArrayLike, weight: ArrayLike, user_id: ArrayLike | None = None, **how: Unpack[Resampling]) -> Estimate:
     """Inverse propensity scoring: mean over pages of w·r. Unbiased where every page of the policy could be logged."""
-    return _mean(ips_contributions(reward, weight), user_id, seed, replicates, confidence)
+    return _mean(ips_contributions(reward, weight), user_id, how)
 
 
 def snips(
-    reward: ArrayLike,
-    weight: ArrayLike,
-    user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    reward: ArrayLike, weight: ArrayLike, user_id: ArrayLike | None = None, **how: Unpack[Resampling]
 ) -> Estimate:
     """Self-normalised IPS: Σw·r/Σw over pages, slot by slot, summed over slots.
 
@@ -113,7 +97,7 @@ def snips(
     keeps a slot with few matches from moving the others. Raises EvaluationError where all weights of a slot are zero.
     """
     rewards, weights = _logged(reward, weight)
-    return snips_estimate(rewards, weights, _bootstrap(len(rewards), user_id, seed, replicates, confidence))
+    return snips_estimate(rewards, weights, UserBootstrap(len(rewards), user_id, **how))
 
 
 def snips_estimate(reward: Floats, weight: Floats, bootstrap: UserBootstrap) -> Estimate:
@@ -142,17 +126,14 @@ def dr(
     q_logged: ArrayLike,
     q_target: ArrayLike,
     user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    **how: Unpack[Resampling],
 ) -> Estimate:
     """Doubly robust: mean over pages of q̂(x,s,π_s) + w·(r − q̂(x,s,a_s)); right where q̂ or the propensities are.
 
     q̂ must not have been fitted on the page it is used on (`reward_model` cross-fits it).
     """
     contribution = dr_contributions(reward, weight, q_logged, q_target)
-    return _mean(contribution, user_id, seed, replicates, confidence)
+    return _mean(contribution, user_id, how)
 
 
 def sndr(
@@ -161,10 +142,7 @@ def sndr(
     q_logged: ArrayLike,
     q_target: ArrayLike,
     user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    **how: Unpack[Resampling],
 ) -> Estimate:
     """Self-normalised DR: Σ_s [ mean q̂(x,s,π_s) + Σw·(r − q̂(x,s,a_s))/Σw ], the sums over pages.
 
@@ -173,7 +151,7 @@ def sndr(
     one step). Raises EvaluationError where all weights of a slot are zero.
     """
     terms = _terms(reward, weight, q_logged, q_target)
-    return sndr_estimate(*terms, _bootstrap(len(terms[0]), user_id, seed, replicates, confidence))
+    return sndr_estimate(*terms, UserBootstrap(len(terms[0]), user_id, **how))
 
 
 def sndr_estimate(
@@ -195,9 +173,7 @@ def cascade_dr(
     user_id: ArrayLike | None = None,
     *,
     max_weight: float = np.inf,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    **how: Unpack[Resampling],
 ) -> Estimate:
     """Cascade-DR of a policy that shows one page a context: right where a slot's reward depends on those above it.
 
@@ -220,13 +196,13 @@ def cascade_dr(
         q_target: `[pages, slots]` q̂(x,π_{1:s}): of the policy's module, given the policy's modules above it.
         user_id: `[pages]`, the unit of the bootstrap.
         max_weight: w_{1:s} is cut here. The weights grow with every slot; the cut leaves lower slots to q̂.
-        seed, replicates, confidence: of the interval.
+        how: seed, replicates and confidence of the interval.
     """
     rewards, ratios, logged, target = _terms(reward, ratio, q_logged, q_target)
     if rewards.ndim != 2:
         raise EvaluationError(f"reward has shape {rewards.shape}; a cascade has slots: [pages, slots] is needed.")
     weights = cascade_weights(ratios, max_weight)
-    return _mean(dr_contributions(rewards, weights, logged, target), user_id, seed, replicates, confidence)
+    return _mean(dr_contributions(rewards, weights, logged, target), user_id, how)
 
 
 def cascade_weights(ratio: Floats, max_weight: float = np.inf) -> Floats:
@@ -235,13 +211,7 @@ def cascade_weights(ratio: Floats, max_weight: float = np.inf) -> Floats:
 
 
 def difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    user_id: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    first: ArrayLike, second: ArrayLike, user_id: ArrayLike | None = None, **how: Unpack[Resampling]
 ) -> Difference:
     """Paired difference of two policies from their contributions `[pages]` on the same pages.
 
@@ -251,7 +221,7 @@ def difference(
     seconds = check_numbers("second", second, shape=firsts.shape)
     if firsts.ndim != 1:
         raise EvaluationError(f"first has shape {firsts.shape}; contributions have one number a page: [pages].")
-    return paired(firsts, seconds, _bootstrap(len(firsts), user_id, seed, replicates, confidence))
+    return paired(firsts, seconds, UserBootstrap(len(firsts), user_id, **how))
 
 
 def paired(first: Floats, second: Floats, bootstrap: UserBootstrap) -> Difference:

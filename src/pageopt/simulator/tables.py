@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from pageopt.contract import TABLES
 from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.behaviour import KINDS, NONE, Events
 from pageopt.simulator.catalog import CONTENT, PLATFORMS, Catalog
@@ -15,38 +16,9 @@ from pageopt.simulator.traffic import Snapshot
 _TIME = pa.timestamp("us", tz="UTC")
 _NAME = pa.string()
 
+CONTRACT = ("modules", "items", "pages", "impressions", "events")
 SCHEMAS: Mapping[str, pa.Schema] = {
-    "modules": pa.schema(
-        {"module_id": _NAME, "family": _NAME, "algorithm": _NAME, "theme": _NAME, "recall": _NAME},
-    ),
-    "items": pa.schema(
-        {"item_id": _NAME, "title": _NAME, "category": _NAME, "brand": _NAME, "price": pa.float64()},
-    ),
-    "pages": pa.schema(
-        {
-            "page_id": _NAME,
-            "user_id": _NAME,
-            "ts": _TIME,
-            "platform": _NAME,
-            "hero_item_id": _NAME,
-            "policy": _NAME,
-            "candidates": pa.list_(_NAME),
-        }
-    ),
-    "impressions": pa.schema({"page_id": _NAME, "slot": pa.int32(), "module_id": _NAME, "propensity": pa.float64()}),
-    "events": pa.schema(
-        {
-            "event_id": _NAME,
-            "ts": _TIME,
-            "user_id": _NAME,
-            "kind": _NAME,
-            "page_id": _NAME,
-            "module_id": _NAME,
-            "slot": pa.int32(),
-            "item_id": _NAME,
-            "price": pa.float64(),
-        }
-    ),
+    **{name: pa.schema([(c.name, c.arrow_type) for c in TABLES[name].columns]) for name in CONTRACT},
     "truth": pa.schema(
         {
             "page_id": _NAME,
