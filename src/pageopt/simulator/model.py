@@ -7,7 +7,7 @@ Clicks of a page are independent given the page, so expected CTR and PTR are sum
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -68,25 +68,11 @@ class Intent:
     @classmethod
     def of(cls, contexts: Contexts) -> "Intent":
         """What the model reads of `contexts`."""
-        return cls(
-            contexts.platform,
-            contexts.hero_category,
-            contexts.category,
-            contexts.direction,
-            contexts.familiar,
-            contexts.stage,
-        )
+        return cls(*(getattr(contexts, field.name) for field in fields(cls)))
 
     def take(self, rows: np.ndarray | slice) -> "Intent":
         """Some of the pages."""
-        return Intent(
-            self.platform[rows],
-            self.hero_category[rows],
-            self.category[rows],
-            self.direction[rows],
-            self.familiar[rows],
-            self.stage[rows],
-        )
+        return Intent(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 class ClickModel:

@@ -1,7 +1,7 @@
 """The training loop serves any page problem: here one that has neither modules nor slots."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,37 +11,16 @@ from torch import Tensor, nn
 from pageopt.code import closure
 from pageopt.config import TrainParams, load
 from pageopt.models.common import training
-from pageopt.models.common.learner import Learner, Ways
+from pageopt.models.common.learner import Batch, Learner, Ways
 
 ROOT = Path(__file__).parents[3]
 
 
-@dataclass(frozen=True)
-class Items:
+@dataclass(frozen=True, kw_only=True)
+class Items(Batch):
     """Rows of two numbers, and whether they were clicked."""
 
     x: Tensor
-    labels: Mapping[str, Tensor]
-    weights: Mapping[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, rows: Tensor) -> "Items":
-        labels, weights = ({n: v[rows] for n, v in part.items()} for part in (self.labels, self.weights))
-        return Items(self.x[rows], labels, weights)
-
-    def only(self, losses: Sequence[str]) -> "Items":
-        return replace(self, labels={n: self.labels[n] for n in losses}, weights={n: self.weights[n] for n in losses})
-
-    def rates(self) -> dict[str, float]:
-        return {name: float(label.double().mean()) for name, label in self.labels.items()}
-
-    def shown(self) -> float:
-        return 1.0
-
-    def digest(self) -> str:
-        return str(self.x.double().sum().item())
 
 
 @dataclass(frozen=True)
@@ -78,7 +57,8 @@ def _items(count: int, seed: int, telling: bool) -> Items:
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(count, 2, generator=random)
     chance = torch.sigmoid(x[:, 0] + 2 * x[:, 1] * telling)
-    return Items(x, {"click": (torch.rand(count, generator=random) < chance).float()}, {"click": torch.ones(count)})
+    clicked = (torch.rand(count, generator=random) < chance).float()
+    return Items(x=x, labels={"click": clicked}, weights={"click": torch.ones(count)})
 
 
 @pytest.mark.parametrize(("telling", "way"), [(True, "both"), (False, "first")])

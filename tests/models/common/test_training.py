@@ -47,12 +47,12 @@ def _pages(count, seed, losses=("click",), rate=None):
     labels = {name: torch.from_numpy((random.random(p.shape) < p).astype(np.float32)) for name in losses}
     ones = torch.ones(p.shape)
     return PageTensors(
-        torch.from_numpy(encoded.categorical.astype(np.int32)),
-        torch.from_numpy(encoded.numeric),
-        torch.from_numpy(encoded.tokens.astype(np.int32)),
-        torch.from_numpy(module.astype(np.int32)),
-        labels,
-        dict.fromkeys(losses, ones),
+        categorical=torch.from_numpy(encoded.categorical.astype(np.int32)),
+        numeric=torch.from_numpy(encoded.numeric),
+        tokens=torch.from_numpy(encoded.tokens.astype(np.int32)),
+        module=torch.from_numpy(module.astype(np.int32)),
+        labels=labels,
+        weights=dict.fromkeys(losses, ones),
     )
 
 

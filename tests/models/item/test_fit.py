@@ -40,8 +40,8 @@ def _pages(encoder: Encoder, count: int, seed: int, **rates: float) -> PageTenso
         name: torch.from_numpy((random.random(module.shape) < rate).astype(np.float32)) for name, rate in rates.items()
     }
     ones = torch.ones(module.shape)
-    inputs = (encoded.categorical, encoded.numeric, encoded.tokens, module)
-    return PageTensors(*map(torch.from_numpy, inputs), labels, dict.fromkeys(labels, ones))
+    inputs = {name: torch.from_numpy(array) for name, array in (vars(encoded) | {"module": module}).items()}
+    return PageTensors(**inputs, labels=labels, weights=dict.fromkeys(labels, ones))
 
 
 def test_losses_without_a_positive_label_are_left_out(encoder: Encoder) -> None:

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from pageopt.studies.rankers.popularity import overall_rates, segment_rates
-from pageopt.studies.rankers.static import Static
+from pageopt.studies.rankers.popularity import Static, overall_rates, segment_rates
 
 
 def test_rates_are_weighted_counts_pulled_toward_the_prior(shop):

@@ -11,9 +11,7 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.studies.rankers.boosted_trees import BoostedTrees, TreeParams
 from pageopt.studies.rankers.impersonal import Impersonal
 from pageopt.studies.rankers.network import NetworkRanker
-from pageopt.studies.rankers.segment import SegmentPopularity
-from pageopt.studies.rankers.shuffled import Shuffled
-from pageopt.studies.rankers.static import Static
+from pageopt.studies.rankers.popularity import SegmentPopularity, Shuffled, Static
 
 ROOT = Path(__file__).parents[3]
 CURVE = {"all": [1.0, 0.5, 0.33, 0.25]}

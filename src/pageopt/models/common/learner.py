@@ -1,48 +1,63 @@
 """What training asks of a network and of its pages: here a page problem meets the loop, which knows no more of it."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from pageopt.config import TrainParams
 
 
-class Batch(Protocol):
-    """Pages as tensors in memory, with labels and weights by loss of one shape; weight 0 where nothing was shown."""
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pages in memory; a page problem adds the tensors that its network reads, each `[pages, …]`.
 
-    @property
-    def labels(self) -> Mapping[str, Tensor]:
-        """Soft labels in [0, 1]."""
-        ...
+    `labels` are soft, in [0, 1], and `weights` what each counts, by loss, float32 of one shape; weight 0 where nothing
+    was shown.
+    """
 
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """What each label counts."""
-        ...
+    labels: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(next(iter(self.weights.values())))
 
     def take(self, rows: Tensor) -> Self:
         """The pages at positions `rows`."""
-        ...
+        taken = {
+            name: {loss: of[rows] for loss, of in value.items()} if isinstance(value, Mapping) else value[rows]
+            for name, value in vars(self).items()
+        }
+        return replace(self, **taken)
 
     def only(self, losses: Sequence[str]) -> Self:
         """The same pages with the labels of `losses` alone."""
-        ...
+        return replace(self, labels={n: self.labels[n] for n in losses}, weights={n: self.weights[n] for n in losses})
 
     def rates(self) -> dict[str, float]:
         """Weighted mean label by loss."""
-        ...
+        return {
+            name: float((self.labels[name].double() * weight).sum() / weight.double().sum())
+            for name, weight in self.weights.items()
+        }
 
     def shown(self) -> float:
         """Mean number of labels of a page that count."""
-        ...
+        weight = next(iter(self.weights.values()))
+        return float((weight > 0).double().mean()) * (weight.numel() / len(weight))
 
     def digest(self) -> str:
-        """A hash of every value."""
-        ...
+        """A hash of every value: equal for equal pages in equal order."""
+        result = hashlib.blake2b(digest_size=16)
+        inputs = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        for name, value in [*inputs.items(), *self.labels.items(), *self.weights.items()]:
+            result.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            result.update(np.ascontiguousarray(value.numpy()).data)
+        return result.hexdigest()
 
 
 class Ways(NamedTuple):

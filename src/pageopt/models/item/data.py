@@ -3,9 +3,8 @@
 Shapes: P pages, K slots, C page categoricals, D page numerics, X page texts, T tokens a text.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pageopt.errors import TrainingError
+from pageopt.models.common.learner import Batch
 
 if TYPE_CHECKING:
     from pageopt.features.pages import Pages
@@ -27,8 +27,8 @@ BIAS_OF_LOSS: dict[str, Literal["click", "purchase"]] = {
 }
 
 
-@dataclass(frozen=True)
-class PageTensors:
+@dataclass(frozen=True, kw_only=True)
+class PageTensors(Batch):
     """P pages for training or validation.
 
     categorical `[P, C]` and tokens `[P, X, T]` int32, numeric `[P, D]` float32, module `[P, K]` int32 with -1 where a
@@ -39,50 +39,10 @@ class PageTensors:
     numeric: Tensor
     tokens: Tensor
     module: Tensor
-    labels: Mapping[str, Tensor]
-    weights: Mapping[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.module)
-
-    def take(self, rows: Tensor) -> "PageTensors":
-        """The pages at positions `rows`."""
-        return PageTensors(
-            self.categorical[rows],
-            self.numeric[rows],
-            self.tokens[rows],
-            self.module[rows],
-            {name: value[rows] for name, value in self.labels.items()},
-            {name: value[rows] for name, value in self.weights.items()},
-        )
 
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Arguments of `PageNetwork.forward`."""
         return self.categorical.long(), self.numeric, self.tokens.long(), self.module.long()
-
-    def rates(self) -> dict[str, float]:
-        """Weighted mean label by loss."""
-        return {
-            name: float((self.labels[name].double() * weight).sum() / weight.double().sum())
-            for name, weight in self.weights.items()
-        }
-
-    def shown(self) -> float:
-        """Mean number of filled slots of a page."""
-        return float((self.module >= 0).double().mean()) * self.module.shape[1]
-
-    def only(self, losses: Sequence[str]) -> "PageTensors":
-        """The same pages with the labels of `losses` alone."""
-        return replace(self, labels={n: self.labels[n] for n in losses}, weights={n: self.weights[n] for n in losses})
-
-    def digest(self) -> str:
-        """A hash of every value: equal for equal pages in equal order."""
-        result = hashlib.blake2b(digest_size=16)
-        named = [("", self.categorical), ("", self.numeric), ("", self.tokens), ("", self.module)]
-        for name, value in [*named, *self.labels.items(), *self.weights.items()]:
-            result.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            result.update(np.ascontiguousarray(value.numpy()).data)
-        return result.hexdigest()
 
 
 def page_tensors(
@@ -111,10 +71,10 @@ def page_tensors(
             weight = weight * slot_bias.weight(pages.platform, max_weight, kind)
         by_bias[kind] = torch.from_numpy((weight / (weight.sum(dtype=np.float64) / shown.sum())).astype(np.float32))
     return PageTensors(
-        torch.from_numpy(pages.encoded.categorical.astype(np.int32)),
-        torch.from_numpy(np.ascontiguousarray(pages.encoded.numeric, dtype=np.float32)),
-        torch.from_numpy(pages.encoded.tokens.astype(np.int32)),
-        torch.from_numpy(pages.module.astype(np.int32)),
-        {loss: torch.from_numpy(np.ascontiguousarray(getattr(pages, loss), dtype=np.float32)) for loss in losses},
-        {loss: by_bias[BIAS_OF_LOSS[loss]] for loss in losses},
+        categorical=torch.from_numpy(pages.encoded.categorical.astype(np.int32)),
+        numeric=torch.from_numpy(np.ascontiguousarray(pages.encoded.numeric, dtype=np.float32)),
+        tokens=torch.from_numpy(pages.encoded.tokens.astype(np.int32)),
+        module=torch.from_numpy(pages.module.astype(np.int32)),
+        labels={n: torch.from_numpy(np.ascontiguousarray(getattr(pages, n), dtype=np.float32)) for n in losses},
+        weights={loss: by_bias[BIAS_OF_LOSS[loss]] for loss in losses},
     )

@@ -78,12 +78,12 @@ def page_tensors(size: Size, count: int, seed: int = 0) -> PageTensors:
     encoded = inputs.pages(size, count, seed)
     shape = (count, size.slots)
     return PageTensors(
-        torch.from_numpy(encoded.categorical.astype(np.int32)),
-        torch.from_numpy(encoded.numeric),
-        torch.from_numpy(encoded.tokens.astype(np.int32)),
-        torch.from_numpy(inputs.shown(size, count, seed).astype(np.int32)),
-        {name: torch.from_numpy((random.random(shape) < 0.05).astype(np.float32)) for name in size.losses},
-        dict.fromkeys(size.losses, torch.ones(shape)),
+        categorical=torch.from_numpy(encoded.categorical.astype(np.int32)),
+        numeric=torch.from_numpy(encoded.numeric),
+        tokens=torch.from_numpy(encoded.tokens.astype(np.int32)),
+        module=torch.from_numpy(inputs.shown(size, count, seed).astype(np.int32)),
+        labels={name: torch.from_numpy((random.random(shape) < 0.05).astype(np.float32)) for name in size.losses},
+        weights=dict.fromkeys(size.losses, torch.ones(shape)),
     )
 
 

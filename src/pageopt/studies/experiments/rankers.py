@@ -6,6 +6,7 @@ from pageopt.studies.experiments.built import World
 from pageopt.studies.experiments.catalog import Model
 from pageopt.studies.rankers.impersonal import Impersonal
 from pageopt.studies.rankers.network import NetworkRanker
+from pageopt.studies.rankers.popularity import SegmentPopularity, Shuffled, Static
 from pageopt.studies.rankers.ranker import Ranker
 
 
@@ -23,16 +24,10 @@ def ranker_of(model: Model, world: World, search: SearchParams, train: TrainPara
     ranker: Ranker
     match model.kind:
         case "static":
-            from pageopt.studies.rankers.static import Static
-
             ranker = Static(encoder)
         case "random":
-            from pageopt.studies.rankers.shuffled import Shuffled
-
             ranker = Shuffled(encoder, seed=seed)
         case "segment":
-            from pageopt.studies.rankers.segment import SegmentPopularity
-
             ranker = SegmentPopularity(encoder, objective="purchase" if objective == "purchase" else "click")
         case "xgboost":
             from pageopt.studies.rankers.boosted_trees import BoostedTrees, TreeParams
