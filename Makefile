@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 PRESET ?=
 SOURCE ?=
 DATA ?=
+PAGE ?=
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.uv/bin:$(PATH)
 export DO_NOT_TRACK := true
@@ -23,7 +24,7 @@ find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "with PRESET=demo|paper|small  SOURCE=simulator|obd|parquet  DATA=folder   what params.yaml shall hold from then on"
+	@echo "with PRESET=demo|paper|small  SOURCE=simulator|obd|parquet  DATA=folder  PAGE=item   what params.yaml shall hold from then on"
 	@echo "     PYTHON=/path/to/python3.11   the interpreter of .venv; else one on this machine, else uv fetches one"
 
 setup: $(READY) ## .venv with the locked packages; the others do it themselves
@@ -44,8 +45,8 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	@touch $@
 
 configure: $(READY)
-ifneq ($(strip $(PRESET)$(SOURCE)$(DATA)),)
-	@pageopt configure --preset "$(PRESET)" --source "$(SOURCE)" --data "$(DATA)"
+ifneq ($(strip $(PRESET)$(SOURCE)$(DATA)$(PAGE)),)
+	@pageopt configure --preset "$(PRESET)" --source "$(SOURCE)" --data "$(DATA)" --page "$(PAGE)"
 endif
 
 run: configure ## retrain and release

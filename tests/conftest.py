@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pageopt.policies.decision import Decision
+from pageopt.problems.base import Problem
 from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
 
@@ -30,6 +31,7 @@ class FirstCome:
     max_candidates: int = 1000
     policy: str = "trnn"
     module_ids: tuple[str, ...] = ("m0", "m1", "m2", "m3", "m4", "m5")
+    problem: Problem = ITEM
     families: tuple[str, ...] = ("alike", "bought", "viewed")
     module_family: np.ndarray = field(default_factory=lambda: np.array([0, 0, 0, 1, 1, 2]))
     static_page: tuple[int, ...] = (0, 1, 3, 2, 4, 5)
@@ -141,5 +143,5 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     search = SearchParams(width=3, beam_start=1, objective="purchase")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
-        write_bundle(folder / "bundle", model, folder / "trnn", prepared, search, max_candidates=50)
+        write_bundle(folder / "bundle", "item", model, folder / "trnn", prepared, search, max_candidates=50)
     return folder / "bundle"

@@ -13,10 +13,10 @@ from pageopt.code import PACKAGE, closure
 ROOMS = (
     ("errors", "code", "telemetry"),
     ("artefact", "workspace", "config"),
-    ("contract",),
+    ("contract", "problems"),
     ("presets", "tables", "policies"),
     ("check", "simulator"),
-    ("sources", "problems"),
+    ("sources",),
     ("features",),
     ("models",),
     ("search",),

@@ -42,7 +42,7 @@ def test_all_sources_set_the_same_keys():
 
 
 def test_the_simulators_file_holds_what_the_repositorys_params_hold(workspace, capsys):
-    configure(workspace, preset="demo", source="simulator")
+    configure(workspace, preset="demo", source="simulator", page="item")
     assert workspace.params.read_text() == (ROOT / "params.yaml").read_text()
     assert capsys.readouterr().out == "params.yaml: nothing to change\n"
 
@@ -121,6 +121,7 @@ def test_the_folder_of_own_logs_is_kept_until_another_source_is_chosen(workspace
         ({"source": "obd", "data": "own"}, ConfigError, "DATA=own goes with SOURCE=parquet, not with obd"),
         ({"data": "own"}, ConfigError, "not with simulator"),
         ({"source": "kafka"}, ConfigError, "no source 'kafka'; choose one of simulator"),
+        ({"page": "shelf"}, ConfigError, "no page problem 'shelf'; choose one of item"),
         ({"preset": "huge"}, ConfigError, "no preset 'huge'; choose one of demo"),
     ],
 )

@@ -103,11 +103,12 @@ def configure(
     preset: Annotated[str, typer.Option(help="scale: demo, paper or small")] = "",
     source: Annotated[str, typer.Option(help="where logs come from: simulator, obd or parquet")] = "",
     data: Annotated[str, typer.Option(help="the folder of your own tables, for --source parquet")] = "",
+    page: Annotated[str, typer.Option(help="the kind of page: item")] = "",
 ) -> None:
-    """Write a preset and a source into params.yaml (folder presets/), then validate the whole file."""
+    """Write a preset, a source and a kind of page into params.yaml (folder presets/), then validate the whole file."""
     from pageopt.presets import configure as write
 
-    write(Workspace.find(), preset=preset, source=source, data=data)
+    write(Workspace.find(), preset=preset, source=source, data=data, page=page)
 
 
 @_app.command()

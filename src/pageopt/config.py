@@ -57,6 +57,12 @@ class ObdParams(Section):
     propensity_samples: int = Field(gt=0, default=100_000)
 
 
+class PageParams(Section):
+    """Which kind of page the workflow is about; see `pageopt.problems`."""
+
+    problem: str
+
+
 class CollectParams(Section):
     """Which source of logs, and its settings."""
 
@@ -359,6 +365,7 @@ class ReleaseParams(Section):
 
 
 SECTIONS: dict[str, type[Section]] = {
+    "page": PageParams,
     "collect": CollectParams,
     "check": CheckParams,
     "features": FeatureParams,

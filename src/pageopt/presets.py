@@ -1,4 +1,4 @@
-"""Writes a scale and a source (folder presets/) into params.yaml."""
+"""Writes a scale, a source (folder presets/) and a page problem into params.yaml."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from pageopt import config
 from pageopt.contract import TABLES
 from pageopt.errors import ConfigError, PageoptError, SourceError
+from pageopt.problems.all import problem_of
 from pageopt.workspace import Workspace
 
 SCALES = ("demo", "paper", "small")
@@ -19,8 +20,8 @@ Values = dict[tuple[str, ...], object]
 """Values of a YAML file by path of keys; lists are values."""
 
 
-def configure(workspace: Workspace, preset: str = "", source: str = "", data: str = "") -> None:
-    """Write the values of a preset and of a source into params.yaml, validate it whole, and print what changed.
+def configure(workspace: Workspace, preset: str = "", source: str = "", data: str = "", page: str = "") -> None:
+    """Write a preset's and a source's values and a page problem into params.yaml, check it whole, print what changed.
 
     Empty arguments leave things as they are. `data` is the folder of source parquet, absolute or relative to the
     project. A source's file names the same keys as every other's: the Open Bandit Dataset needs its own values, and
@@ -33,7 +34,7 @@ def configure(workspace: Workspace, preset: str = "", source: str = "", data: st
     _known("source", source, SOURCES)
     before = workspace.params.read_text(encoding="utf-8")
     try:
-        changed = _write(workspace, preset, source, data)
+        changed = _write(workspace, preset, source, data, page)
         config.check_all(workspace.params)
     except PageoptError:
         workspace.params.write_text(before, encoding="utf-8")
@@ -46,7 +47,7 @@ def _known(what: str, name: str, names: tuple[str, ...]) -> None:
         raise ConfigError(f"There is no {what} '{name}'; choose one of {', '.join(names)}.")
 
 
-def _write(workspace: Workspace, preset: str, source: str, data: str) -> list[str]:
+def _write(workspace: Workspace, preset: str, source: str, data: str, page: str) -> list[str]:
     config.check_all(workspace.params)
     now = _values(workspace.params)
     previous = str(now["collect", "source"])
@@ -56,6 +57,8 @@ def _write(workspace: Workspace, preset: str, source: str, data: str) -> list[st
     scale_file = workspace.root / "presets" / f"{scale}.yaml"
     if preset:
         wanted |= {**_values(scale_file), ("release", "preset"): preset}
+    if page:
+        wanted["page", "problem"] = problem_of(page).name
     own = _values(workspace.root / "presets" / f"{source}.yaml")
     if source == "obd":
         wanted |= own

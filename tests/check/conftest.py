@@ -12,6 +12,7 @@ import pytest
 from pageopt import contract
 from pageopt.check.logs import CheckedLogs, check_logs
 from pageopt.config import FeatureParams
+from pageopt.problems.item import ITEM
 
 PAGES, SLOTS = 400, 3
 Log = dict[str, pd.DataFrame]
@@ -97,6 +98,7 @@ def check(tmp_path: Path) -> Check:
             tmp_path / "quarantine",
             tmp_path / "scratch",
             contract.tables(features or FeatureParams()),
+            ITEM.subject,
             slots,
         )
 

@@ -132,6 +132,18 @@ def test_threads_decide_the_same_pages(loaded: PageEngine) -> None:
         np.testing.assert_array_equal(result.modules, expected.modules)
 
 
+def test_the_bundle_says_which_kind_of_page_it_decides(loaded: PageEngine, copy: Path) -> None:
+    file = copy / "bundle.json"
+    facts = json.loads(file.read_text())
+    assert loaded.problem is ITEM
+    file.write_text(json.dumps(facts | {"problem": "shelf"}))
+    with pytest.raises(ExportError, match=r"bundle\.json.*no page problem 'shelf'"):
+        PageEngine(copy)
+    del facts["problem"]  # as a champion has it that was made before there were others
+    file.write_text(json.dumps(facts))
+    assert PageEngine(copy).problem is ITEM
+
+
 @pytest.mark.parametrize("name", ["bundle.json", "page.onnx", "encoder"])
 def test_a_missing_part_is_named(copy: Path, name: str) -> None:
     part = copy / name

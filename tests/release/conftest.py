@@ -70,6 +70,7 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
         write_bundle(
             workspace.bundle,
+            "item",
             model,
             workspace.model,
             prepared,

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from pageopt.engine.decide import Answer, Decider
 from pageopt.engine.requests import Page, parse_page
+from pageopt.problems.item import ITEM
 from pageopt.serving.app import create_app
 from pageopt.serving.events import EventStore
 from pageopt.serving.served import ServedLog
@@ -40,7 +41,7 @@ def lost() -> float:
 
 
 def test_a_decided_page_is_kept_with_what_it_was_chosen_from(path: Path, decided: tuple[Page, Answer]) -> None:
-    log = ServedLog(path)
+    log = ServedLog(path, ITEM)
     log.add(*decided)
     log.close()
     [row] = stored(path)
@@ -58,7 +59,7 @@ def test_a_decided_page_is_kept_with_what_it_was_chosen_from(path: Path, decided
 
 
 def test_closing_writes_what_is_waiting(path: Path, decided: tuple[Page, Answer]) -> None:
-    log = ServedLog(path)
+    log = ServedLog(path, ITEM)
     for _ in range(1200):
         log.add(*decided)
     log.close()
@@ -77,7 +78,7 @@ def test_a_full_queue_loses_rows_and_counts_them(
 
     monkeypatch.setattr(ServedLog, "_store", slow)
     before = lost()
-    log = ServedLog(path, capacity=2)
+    log = ServedLog(path, ITEM, capacity=2)
     for _ in range(20):
         log.add(*decided)
     release.set()
@@ -89,14 +90,14 @@ def test_a_full_queue_loses_rows_and_counts_them(
 def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, decided: tuple[Page, Answer]) -> None:
     path.parent.write_text("a file where the folder should be")
     before = lost()
-    log = ServedLog(path)
+    log = ServedLog(path, ITEM)
     log.add(*decided)
     log.close()
     assert lost() == before + 1
 
 
 def test_the_application_keeps_what_it_answers(path: Path, engine: Any, tmp_path: Path, talk: Any, page: Any) -> None:
-    log = ServedLog(path)
+    log = ServedLog(path, ITEM)
     application = create_app(Decider(engine, engine.users, "7"), EventStore(tmp_path / "events.sqlite"), log)
     assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
     assert talk("/rank_page", b"{}", app=application).status == 400

@@ -1,7 +1,7 @@
 """Checks all tables of a log, in an order in which each refers only to tables already checked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ibis
@@ -13,6 +13,7 @@ from pageopt.check.casting import cast
 from pageopt.check.quarantine import REASON, ROW, part
 from pageopt.contract import Table
 from pageopt.errors import ContractError
+from pageopt.problems.base import Subject
 from pageopt.tables.database import Database, database, hashed, numbered
 
 MEMORY, THREADS = "2GB", 2
@@ -45,19 +46,20 @@ def check_logs(
     quarantine: Path,
     scratch: Path,
     tables: dict[str, Table],
+    subject: Subject,
     slots: int | None = None,
     progress: Callable[[str], None] = lambda table: None,
 ) -> CheckedLogs:
     """Part `raw/<table>/*.parquet` into `checked/<table>` and `quarantine/<table>`, both absent at the start.
 
-    Runs in DuckDB, out of core: memory does not grow with the log. `slots` None: the deepest slot that 1 % of pages
-    fill. `progress` is told each table before its turn.
+    Runs in DuckDB, out of core: memory does not grow with the log. `subject` is what pages are about. `slots` None: the
+    deepest slot that 1 % of pages fill. `progress` is told each table before its turn.
 
     Raises ContractError where a table or a required column is missing.
     """
     files = {name: _files(raw, table) for name, table in tables.items()}
     with database(scratch, MEMORY, THREADS) as con:
-        return _Check(con, tables, files, checked, quarantine, progress).run(slots)
+        return _Check(con, tables, subject, files, checked, quarantine, progress).run(slots)
 
 
 def _files(raw: Path, table: Table) -> list[Path]:
@@ -70,36 +72,30 @@ def _files(raw: Path, table: Table) -> list[Path]:
     return files
 
 
+@dataclass
 class _Check:
     """One run: the database, and what was found so far."""
 
-    def __init__(
-        self,
-        con: Database,
-        tables: dict[str, Table],
-        files: dict[str, list[Path]],
-        checked: Path,
-        quarantine: Path,
-        progress: Callable[[str], None],
-    ) -> None:
-        self.con = con
-        self.tables = tables
-        self.files = files
-        self.checked = checked
-        self.quarantine = quarantine
-        self.progress = progress
-        self.rows: dict[str, int] = {}
-        self.quarantined: dict[str, dict[str, int]] = {}
-        self.ignored: dict[str, list[str]] = {}
+    con: Database
+    tables: dict[str, Table]
+    subject: Subject
+    files: dict[str, list[Path]]
+    checked: Path
+    quarantine: Path
+    progress: Callable[[str], None]
+    rows: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
 
     def run(self, slots: int | None) -> CheckedLogs:
         modules = self._part("modules", order=("module_id",))
         known_modules = modules.select("module_id", known_module=True)
         items = self._part("items", order=("item_id",), rules_of=lambda rows: rules.of_price(rows.price))
+        subjects = {"modules": modules, "items": items}[self.subject.table]
         if self.files["users"]:
             self._part("users", order=("user_id",))
 
-        pages = self._pages(modules, items)
+        pages = self._pages(modules, subjects)
         first_page_ts, last_page_ts = _range(pages)
         shown = pages.select("page_id", page_ts="ts", page_candidates="hashed_candidates")
         slots = slots or self._deepest_slot(pages)
@@ -125,18 +121,19 @@ class _Check:
             contract.validate(self.tables[name], checked, slots)
         return CheckedLogs(slots, self.rows, self.quarantined, self.ignored, first_page_ts, last_page_ts, last_event_ts)
 
-    def _pages(self, modules: ir.Table, items: ir.Table) -> ir.Table:
+    def _pages(self, modules: ir.Table, subjects: ir.Table) -> ir.Table:
         typed, _ = self._typed(self.tables["pages"])
+        key, name = self.subject.key, self.subject.named
         named = typed.select(module_id=typed.candidates.unnest()).distinct()
         # almost always empty, so that no page has to be compared with the whole list of modules
         unknown = named.anti_join(modules, "module_id").module_id.to_pyarrow().to_pylist()
         return self._part(
             "pages",
             order=("ts", "page_id"),
-            rules_of=lambda rows: rules.of_page(rows, unknown),
-            join=lambda rows: rows.left_join(
-                items.select(hero_item_id=items.item_id, known_item=True), "hero_item_id"
-            ).mutate(hashed_candidates=rows.candidates.map(hashed)),
+            rules_of=lambda rows: rules.of_page(rows, self.subject.called, unknown),
+            join=lambda rows: rows.left_join(subjects.select(**{name: key, "known_subject": True}), name).mutate(
+                hashed_candidates=rows.candidates.map(hashed)
+            ),
             keep=("hashed_candidates",),
         )
 

@@ -50,14 +50,14 @@ def of_price(price: ir.FloatingValue) -> list[Rule]:
     return [Rule("NaN price", price.isnan() | price.isinf()), Rule("negative price", price < 0)]
 
 
-def of_page(rows: ir.Table, unknown_candidates: Sequence[str | None]) -> list[Rule]:
-    """A page is about an item that exists and could have shown modules that exist.
+def of_page(rows: ir.Table, subject: str, unknown_candidates: Sequence[str | None]) -> list[Rule]:
+    """A page is about a `subject` that exists and could have shown modules that exist.
 
-    `rows` has `known_item` and `hashed_candidates` joined. `unknown_candidates` holds the candidates, of any page, that
-    are no modules.
+    `rows` has `known_subject` and `hashed_candidates` joined. `unknown_candidates` holds the candidates, of any page,
+    that are no modules.
     """
     candidates = rows.candidates
-    rules = [Rule("unknown hero item", rows.known_item.isnull())]
+    rules = [Rule(f"unknown {subject}", rows.known_subject.isnull())]
     if None in unknown_candidates:
         rules.append(Rule(UNKNOWN_MODULE, candidates.length() > candidates.filter(lambda m: m.notnull()).length()))
     unknown = [module for module in unknown_candidates if module is not None]

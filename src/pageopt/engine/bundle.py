@@ -19,13 +19,15 @@ class Origin(msgspec.Struct, frozen=True):
 class Bundle(Artefact, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """models/bundle/bundle.json: how pages are searched, and what the model knows.
 
-    `static_page` holds all modules by overall CTR, the highest first; a page may have `max_candidates` candidates. Keys
-    that are not known are read over: a champion's bundle may come from another version of this code.
+    `problem` is the name of the page problem. `static_page` holds all modules by overall CTR, the highest first; a page
+    may have `max_candidates` candidates. Keys that are not known are read over: a champion's bundle may come from
+    another version of this code.
     """
 
     ERROR = ExportError
     MEND = "Write the bundle again: dvc repro --force --single-item export"
 
+    problem: str = "item"  # that of bundles which are older than this name
     policy: str
     slots: Annotated[int, msgspec.Meta(ge=1)]
     width: int

@@ -16,7 +16,7 @@ from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import Limits
 from pageopt.features.store.base import UserStore
 from pageopt.policies.static import static_pages
-from pageopt.problems.item import ITEM, Answer, Page, Shown
+from pageopt.problems.item import Answer, Page, Shown
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +30,11 @@ class Decider:
     def __init__(self, engine: PageEngine, users: UserStore, version: str) -> None:
         self._engine = engine
         self._users = users
+        self.problem = engine.problem
         self.version = version
         self._everything = list(range(len(engine.module_ids)))
         self._names = [engine.families[family] for family in engine.module_family.tolist()]
-        self.limits = Limits(engine.slots, engine.max_candidates, ITEM.declared(engine.page_fields))
+        self.limits = Limits(engine.slots, engine.max_candidates, self.problem.declared(engine.page_fields))
 
     def answer(self, page: Page) -> tuple[Answer, str | None]:
         """The answer, and why it is degraded: "unknown_modules", "model_failed", or None where it is not."""
@@ -62,9 +63,9 @@ class Decider:
         return list(known), not all(module_id in index for module_id in module_ids)
 
     def _rank(self, page: Page, candidates: list[int], slots: int) -> tuple[list[Shown], float]:
-        said = ITEM.raw(page)
+        said = self.problem.raw(page)
         # What the request says about the user is newer than the store.
-        fields = self._users.features(page.user_id, said[ITEM.category]) | said
+        fields = self._users.features(page.user_id, said[self.problem.category]) | said
         decision = self._engine.rank_one(fields, candidates, slots)
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
             raise ArithmeticError("the model's output is not finite")

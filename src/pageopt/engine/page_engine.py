@@ -12,6 +12,7 @@ from pageopt.engine.session import open_session
 from pageopt.errors import ExportError
 from pageopt.features.encoder import Encoder
 from pageopt.policies.decision import Decision
+from pageopt.problems.all import problem_of
 
 # Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
 _CELLS = 32_768
@@ -34,6 +35,7 @@ class PageEngine:
                 raise ExportError(f"{bundle_dir / name} is missing. {_REBUILD}")
         facts = Bundle.read(bundle_dir / "bundle.json")
         self._encoder = _load(bundle_dir / "encoder", Encoder.load)
+        self.problem = _load(bundle_dir / "bundle.json", lambda _: problem_of(facts.problem))
         self.slots = facts.slots
         self.policy = facts.policy
         self.max_candidates = facts.max_candidates

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pageopt.problems.base import SUBJECT
+
 HOUR = 3_600_000_000  # microseconds
 # Counters below this are 0 everywhere: float32 would lose them, and both runtimes must lose them at the same place.
 FLOOR = 2.0**-100
@@ -69,7 +71,7 @@ class CounterLayout:
         categories, families = (self.category_kinds, self.categories), (self.family_kinds, self.families)
         return (
             CounterGroup("totals", "", every, ("",), "user_"),
-            CounterGroup("categories", "category", *categories, "user_hero_", own=True, top="user_top_category"),
+            CounterGroup("categories", "category", *categories, f"user_{SUBJECT}_", own=True, top="user_top_category"),
             CounterGroup("families", "family", *families, "user_family_", top="user_top_family"),
         )
 

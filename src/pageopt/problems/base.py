@@ -9,6 +9,8 @@ from typing import Any
 
 from pageopt.problems.fields import Field
 
+SUBJECT = "hero"
+"""What the columns of every problem call that which a page is about."""
 UNSEEN = "never seen before"
 """The value of a rare case that no log holds."""
 
@@ -18,12 +20,14 @@ class Subject:
     """What a page is about: a row of another table.
 
     Attributes:
+        called: what reasons and messages call it.
         table: of the data contract.
         key: the column of it that identifies a row.
         named: the raw column of a page that names the row.
         columns: further raw columns of a page, and the column of the table that each is.
     """
 
+    called: str
     table: str
     key: str
     named: str
@@ -65,6 +69,11 @@ class Problem:
     def identity(self) -> tuple[str, ...]:
         """The raw columns that say which page it was, and are no fields."""
         return ("page_id", "user_id", "ts", "policy", self.subject.named)
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """The raw columns by which the data contract's pages say what was asked for."""
+        return (*(field.name for field in self.fields if field.source == "page"), self.subject.named)
 
     def declared(self, fields: Iterable[Field]) -> dict[str, str]:
         """Kinds by name of the declared features among a model's page fields."""

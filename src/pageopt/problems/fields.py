@@ -12,8 +12,8 @@ FieldSource = Literal["page", "item", "user", "counter", "module"]
 class Field:
     """One raw column that the encoder reads.
 
-    `source` says where its value comes from: the request or log of the page, the hero item, the users table, the user's
-    decayed counters, or the modules table.
+    `source` says where its value comes from: the request or log of the page, what the page is about, the users table,
+    the user's decayed counters, or the modules table.
     """
 
     name: str

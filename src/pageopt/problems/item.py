@@ -125,6 +125,7 @@ ITEM = Problem(
         Field("hero_price", "numeric", "item"),
     ),
     subject=Subject(
+        called="hero item",
         table="items",
         key="item_id",
         named="hero_item_id",

@@ -130,12 +130,19 @@ def compare(
 
 
 def write_bundle(
-    folder: Path, model: PageNetwork, model_folder: Path, prepared: Path, search: SearchParams, max_candidates: int
+    folder: Path,
+    problem: str,
+    model: PageNetwork,
+    model_folder: Path,
+    prepared: Path,
+    search: SearchParams,
+    max_candidates: int,
 ) -> PageGraph:
     """Write everything that serving needs into `folder`, which is emptied first; gives the graph it wrote.
 
-    model_folder and prepared: where the model was loaded from, and the encoder, modules and users that it was trained
-    with. Raises ExportError where these do not fit each other, and ConfigError for a head the model never learned.
+    problem: name of the page problem. model_folder and prepared: where the model was loaded from, and the encoder,
+    modules and users that it was trained with. Raises ExportError where these do not fit each other, and ConfigError
+    for a head the model never learned.
     """
     graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
     order = static_order(pq.read_table(prepared / "modules.parquet", columns=["ctr"])["ctr"].to_numpy()).tolist()
@@ -150,6 +157,7 @@ def write_bundle(
     shutil.copytree(prepared / "encoder", folder / "encoder")
     shutil.copyfile(prepared / "users.sqlite", folder / "users.sqlite")
     Bundle(
+        problem=problem,
         policy=model.config.architecture,
         slots=model.config.slots,
         width=search.width,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from pageopt.problems.base import Problem
 from pageopt.problems.item import Answer, Page
 from pageopt.serving import metrics
 
@@ -22,25 +23,26 @@ _BATCH = 500
 _PAUSE_SECONDS = 0.2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS served (
-    page_id TEXT NOT NULL, ts INTEGER NOT NULL, user_id TEXT, platform TEXT NOT NULL, hero_item_id TEXT NOT NULL,
+    page_id TEXT NOT NULL, ts INTEGER NOT NULL, user_id TEXT, {logged},
     features TEXT, candidates TEXT, policy TEXT NOT NULL, model_version TEXT NOT NULL, modules TEXT NOT NULL
 )
 """
-_INSERT = "INSERT INTO served VALUES (?,?,?,?,?,?,?,?,?,?)"
 _log = logging.getLogger(__name__)
 
 _Row = tuple[int, Page, Answer]
 
 
 class ServedLog:
-    """Appends decided pages to the table `served` of a SQLite file.
+    """Appends decided pages of `problem` to the table `served` of a SQLite file.
 
     ts is microseconds since 1970. features, candidates and modules are JSON; candidates is null where the request left
     them out and every module of the model stood for choice; modules are ids, top to bottom, each of propensity 1.
     """
 
-    def __init__(self, path: Path, capacity: int = CAPACITY) -> None:
+    def __init__(self, path: Path, problem: Problem, capacity: int = CAPACITY) -> None:
         self.path = Path(path)
+        self._problem = problem
+        self._schema = _SCHEMA.format(logged=", ".join(f"{name} TEXT NOT NULL" for name in problem.logged))
         self._rows: queue.Queue[_Row | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._write, name="served", daemon=True)
         self._thread.start()
@@ -68,7 +70,7 @@ class ServedLog:
             while len(rows) < _BATCH and not self._rows.empty():
                 rows.append(self._rows.get())
             ended = None in rows
-            whole = [_columns(*row) for row in rows if row is not None]
+            whole = [self._columns(*row) for row in rows if row is not None]
             try:
                 self._store(whole)
             except (sqlite3.Error, OSError) as error:
@@ -81,23 +83,23 @@ class ServedLog:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             with db:
-                db.execute(_SCHEMA)
-                db.executemany(_INSERT, rows)
+                db.execute(self._schema)
+                for row in rows:
+                    db.execute(f"INSERT INTO served VALUES ({', '.join('?' * len(row))})", row)
 
+    def _columns(self, ts: int, page: Page, answer: Answer) -> tuple[object, ...]:
+        def text(value: object) -> str | None:
+            return None if value is None else msgspec.json.encode(value).decode()
 
-def _columns(ts: int, page: Page, answer: Answer) -> tuple[object, ...]:
-    def text(value: object) -> str | None:
-        return None if value is None else msgspec.json.encode(value).decode()
-
-    return (
-        answer.page_id,
-        ts,
-        page.user_id,
-        page.platform,
-        page.hero_item.item_id,
-        text(page.features),
-        text(page.candidates),
-        answer.policy,
-        answer.model_version,
-        text([shown.module_id for shown in answer.modules]),
-    )
+        said = self._problem.raw(page)
+        return (
+            answer.page_id,
+            ts,
+            page.user_id,
+            *(said[name] for name in self._problem.logged),
+            text(page.features),
+            text(page.candidates),
+            answer.policy,
+            answer.model_version,
+            text([shown.module_id for shown in answer.modules]),
+        )

@@ -117,8 +117,9 @@ class PageService:
 
     def __init__(self) -> None:
         served = os.environ.get("PAGEOPT_SERVED")
-        self._served = ServedLog(Path(served)) if served else None
-        _app.attach(_load(), EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
+        decider = _load()
+        self._served = ServedLog(Path(served), decider.problem) if served else None
+        _app.attach(decider, EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
 
     @bentoml.on_shutdown
     def finish(self) -> None:

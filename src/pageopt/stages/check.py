@@ -8,8 +8,9 @@ from rich.table import Table
 from pageopt import contract
 from pageopt.check.findings import CheckReport, Shape
 from pageopt.check.logs import CheckedLogs, check_logs
-from pageopt.config import CheckParams, FeatureParams, load
+from pageopt.config import CheckParams, FeatureParams, PageParams, load
 from pageopt.errors import ContractError
+from pageopt.problems.all import problem_of
 from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
@@ -29,6 +30,7 @@ def run(workspace: Workspace) -> None:
             workspace.quarantine,
             workspace.state / "scratch" / "check",
             tables,
+            problem_of(load(workspace.params, PageParams).problem).subject,
             params.slots,
             progress=lambda table: status.update(f"Checking {table}"),
         )

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from pageopt.config import ExportParams, SearchParams, load
+from pageopt.config import ExportParams, PageParams, SearchParams, load
 from pageopt.models.item.network import load_network
 from pageopt.release.export import compare, first_load, write_bundle
 from pageopt.workspace import Workspace
@@ -14,12 +14,12 @@ _COUNTS = (1, 2, 13, 60)
 def run(workspace: Workspace) -> None:
     """Write the bundle, load it in another process, and hold its graph against PyTorch. Raises ExportError."""
     params, search = load(workspace.params, ExportParams), load(workspace.params, SearchParams)
-    bundle = workspace.bundle
+    bundle, problem = workspace.bundle, load(workspace.params, PageParams).problem
     model = load_network(workspace.model)
     config = model.config
     console = Console()
     with console.status("Exporting the page graph"):
-        graph = write_bundle(bundle, model, workspace.model, workspace.prepared, search, params.max_candidates)
+        graph = write_bundle(bundle, problem, model, workspace.model, workspace.prepared, search, params.max_candidates)
         first_load(bundle)
         counts = sorted({min(count, config.modules) for count in (*_COUNTS, config.modules)})
         fidelity = compare(graph, config, bundle / "page.onnx", params.pass_tolerance, counts)

@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pageopt import config
-from pageopt.config import FeatureParams, PrepareParams
+from pageopt.config import FeatureParams, PageParams, PrepareParams
 from pageopt.features.batch.preparation import STEPS, Job, prepare
 from pageopt.features.batch.split import SPLITS
 from pageopt.features.prepared import PrepareReport
-from pageopt.problems.item import ITEM
+from pageopt.problems.all import problem_of
 from pageopt.stages.metrics import write_metrics
 from pageopt.tables.database import database
 from pageopt.workspace import Workspace
@@ -18,6 +18,7 @@ def run(workspace: Workspace) -> None:
     """Make features, labels, slot bias, splits, encoder and user snapshot, reports/prepare.json and its metrics."""
     params = config.load(workspace.params, PrepareParams)
     features = config.load(workspace.params, FeatureParams)
+    problem = problem_of(config.load(workspace.params, PageParams).problem)
     scratch = workspace.state / "scratch" / "prepare"
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with database(scratch, params.memory_limit, params.threads) as connection, Progress(*columns) as bar:
@@ -26,7 +27,7 @@ def run(workspace: Workspace) -> None:
         def show(step: str) -> None:
             bar.update(task, completed=STEPS.index(step), description=step)
 
-        report = prepare(Job(connection, ITEM, workspace.checked, workspace.prepared, params, features), show)
+        report = prepare(Job(connection, problem, workspace.checked, workspace.prepared, params, features), show)
         bar.update(task, completed=len(STEPS), description="prepared")
     report.write(workspace.reports / "prepare.json")
     write_metrics(workspace, "prepare", {"clicks": sum(report.clicks.values())})

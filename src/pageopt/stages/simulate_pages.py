@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pageopt import config
-from pageopt.config import SimulatePagesParams
+from pageopt.config import PageParams, SimulatePagesParams
 from pageopt.features.encoder import Encoder
 from pageopt.features.store.base import UserStore
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.problems.all import problem_of
 from pageopt.problems.base import Problem
 from pageopt.problems.fields import Field, FieldSource
-from pageopt.problems.item import ITEM
 from pageopt.tables.parquet import parts
 from pageopt.workspace import Workspace
 
@@ -36,17 +36,18 @@ _REAL_SHARE, _ALL_SHARE, _ANY_SHARE = (
 def run(workspace: Workspace) -> None:
     """Draw the pool from data/prepared and write data/simulated/pages.parquet."""
     params = config.load(workspace.params, SimulatePagesParams)
+    problem = problem_of(config.load(workspace.params, PageParams).problem)
     encoder = Encoder.load(workspace.prepared / "encoder")
     users = UserSnapshot(workspace.prepared / "users.sqlite")
     files = [file for split in ("valid", "test") for file in parts(workspace.prepared / split)]
-    schema = pool_schema(ITEM, pq.read_schema(files[0]), encoder.page_fields)
+    schema = pool_schema(problem, pq.read_schema(files[0]), encoder.page_fields)
     logged = [name for source in ("page", "item") for name in _names(encoder.page_fields, source)]
-    columns = ["user_id", ITEM.subject.named, *logged, "candidates"]
+    columns = ["user_id", problem.subject.named, *logged, "candidates"]
     seen = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
-    pool = simulated_pages(ITEM, seen, schema, encoder, users, params.pages, np.random.default_rng(params.seed))
+    pool = simulated_pages(problem, seen, schema, encoder, users, params.pages, np.random.default_rng(params.seed))
     workspace.simulated.mkdir(parents=True, exist_ok=True)
     pq.write_table(pool, workspace.simulated / "pages.parquet", compression="zstd")
-    _summary(pool, len(seen))
+    _summary(problem, pool, len(seen))
 
 
 def pool_schema(problem: Problem, prepared: pa.Schema, fields: tuple[Field, ...]) -> pa.Schema:
@@ -116,10 +117,10 @@ def _candidates(real: list[list[int]], modules: int, slots: int, random: np.rand
         yield random.permutation(modules)[:size].tolist()
 
 
-def _summary(pool: pa.Table, seen: int) -> None:
+def _summary(problem: Problem, pool: pa.Table, seen: int) -> None:
     console = Console()
     sizes = np.array([len(row) for row in pool["candidates"].to_pylist()])
     console.print(f"simulated {len(pool):,} pages from {seen:,} that were logged")
     console.print(f"candidates {sizes.min()} to {sizes.max()}, {len(set(sizes.tolist()))} different counts")
-    columns = ["user_id", *dict.fromkeys(rare.column for rare in ITEM.rare if rare.value is None)]
+    columns = ["user_id", *dict.fromkeys(rare.column for rare in problem.rare if rare.value is None)]
     console.print("pages without " + ", ".join(f"{name} {pool[name].null_count:,}" for name in columns))

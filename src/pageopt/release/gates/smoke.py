@@ -9,18 +9,17 @@ import numpy as np
 from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import RankPage, parse_page
-from pageopt.problems.item import ITEM
 from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 
 
 def bodies(pages: SimulatedPages, engine: PageEngine, rows: Iterable[int] | np.ndarray) -> list[bytes]:
     """Bodies of /rank_page for some rows of the simulated pages."""
-    declared = ITEM.declared(engine.page_fields)
+    declared = engine.problem.declared(engine.page_fields)
 
     def body(row: int) -> bytes:
         offered = [engine.module_ids[module] for module in pages.candidates[row] if module >= 0]
-        page = msgspec.structs.replace(ITEM.request(pages.raw(row), declared), candidates=offered)
+        page = msgspec.structs.replace(engine.problem.request(pages.raw(row), declared), candidates=offered)
         return msgspec.json.encode(RankPage(page))
 
     return [body(int(row)) for row in rows]

@@ -25,7 +25,7 @@ from pageopt.workspace import Workspace
 
 OBJECTIVES: tuple[Objective, ...] = ("click", "purchase")
 RANDOM = "random"
-_SECTIONS = ("collect", "check", "features", "prepare")
+_SECTIONS = ("page", "collect", "check", "features", "prepare")
 
 
 def build(project: Workspace, variant: str, seed: int) -> None:
