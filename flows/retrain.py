@@ -21,18 +21,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from ruamel.yaml import YAML
 
 from flows import summary
 from flows.hold import exit_code, free_locks, hold
-from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load
+from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load, read
 from pageopt.errors import ReleaseError, StageError
 from pageopt.release import bento
 from pageopt.release.gates.verdict import Verdict, passed, reason
-from pageopt.release.record import Release, ReleasedModel, Step, publish
+from pageopt.release.record import Release, ReleasedModel, publish
 from pageopt.release.registry import PROMOTED, REJECTED, Candidate, Registry, Version
 from pageopt.workflow import repro
 from pageopt.workflow.fingerprint import commit, data_versions, fingerprint
+from pageopt.workflow.repro import Step
 from pageopt.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Run:
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
-def stage(root: Path, stage: str) -> repro.StageRun:
+def stage(root: Path, stage: str) -> Step:
     """Bring one DVC stage up to date in a process of its own."""
     logger = get_run_logger()
     return repro.repro(root, stage, logger.info)
@@ -171,8 +171,7 @@ def _stages(run: Run) -> None:
             run.steps.append(Step(name, 0.0, None, changed=False))
             continue
         retries = 1 if name == "collect" and remote else 0
-        done = stage.with_options(retries=retries, retry_delay_seconds=5)(root, name)
-        run.steps.append(Step(name, done.seconds, done.peak_mb, done.changed))
+        run.steps.append(stage.with_options(retries=retries, retry_delay_seconds=5)(root, name))
 
 
 def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
@@ -250,7 +249,7 @@ def _release(
         steps=run.steps,
         data=data_versions(workspace.root),
         code=commit(workspace.root),
-        params=_yaml(workspace.params),
+        params=read(workspace.params),
     )
 
 
@@ -279,10 +278,6 @@ def _unchanged(run: Run, known: Candidate) -> State:
     if known.verdict == REJECTED:
         return State(type=StateType.FAILED, name="Rejected", message=f"{message}. {known.why}")
     return Completed(name="Unchanged", message=message)
-
-
-def _yaml(path: Path) -> dict:
-    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
 def main(arguments: list[str] | None = None) -> int:

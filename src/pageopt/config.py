@@ -4,7 +4,7 @@ A stage reads its own sections and hands them on as values; no object holds them
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -384,11 +384,13 @@ SECTIONS: dict[str, type[Section]] = {
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def _read(path: Path) -> dict[str, object]:
+def read(path: Path, within: str = "") -> dict[str, Any]:
+    """The keys of a YAML file of the project, in the folder `within`. Raises ConfigError where it cannot be read."""
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing. Take it from the repository: git checkout -- {path.name}") from None
+        fix = f"git checkout -- {within or path.name}"
+        raise ConfigError(f"{path} is missing. Take it from the repository: {fix}") from None
     except YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
@@ -399,13 +401,18 @@ def _read(path: Path) -> dict[str, object]:
 def load(path: Path, section: type[SectionT]) -> SectionT:
     """The section of `path` that `section` models. Raises ConfigError that names the key, its value and the rule."""
     name = next(key for key, model in SECTIONS.items() if model is section)
-    content = _read(path)
+    content = read(path)
     if name not in content:
         raise ConfigError(f"{path} has no section '{name}'. Take it from the repository's params.yaml.")
+    return checked(section, content[name] or {}, path, name)
+
+
+def checked(section: type[SectionT], content: object, path: Path, *at: str) -> SectionT:
+    """`content`, that of `path` below the keys `at`, as a section. Raises ConfigError as `load` does."""
     try:
-        return section.model_validate(content[name] or {})
+        return section.model_validate(content)
     except ValidationError as error:
-        where = [f"  {'.'.join(map(str, (name, *e['loc'])))}{_told(e)}" for e in error.errors()]
+        where = [f"  {'.'.join(map(str, (*at, *e['loc'])))}{_told(e)}" for e in error.errors()]
         raise ConfigError(f"{path} cannot be used:\n" + "\n".join(where)) from None
 
 
@@ -422,7 +429,7 @@ def _told(error: ErrorDetails) -> str:
 
 def check_all(path: Path) -> None:
     """Validate every section, and that there is no other. Raises ConfigError."""
-    unknown = sorted(set(_read(path)) - set(SECTIONS))
+    unknown = sorted(set(read(path)) - set(SECTIONS))
     if unknown:
         raise ConfigError(f"{path} has unknown sections {unknown}; known are {sorted(SECTIONS)}.")
     for model in SECTIONS.values():
@@ -446,7 +453,7 @@ def apply(path: Path, overlay: Path) -> list[str]:
                 into[key] = value
                 changed.append(f"{prefix}{key}")
 
-    merge(target, _read(overlay), "")
+    merge(target, read(overlay), "")
     if changed:
         with path.open("w", encoding="utf-8") as file:
             editor.dump(target, file)

@@ -94,11 +94,7 @@ def _folder(workspace: Workspace, source: str, data: str, now: str) -> str:
 
 
 def _values(path: Path) -> Values:
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing. Take it from the repository: git checkout -- presets") from None
-    return dict(_flat(content, ()))
+    return dict(_flat(config.read(path, "presets"), ()))
 
 
 def _flat(content: dict[str, object], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:

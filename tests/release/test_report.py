@@ -14,9 +14,10 @@ from pageopt.models.common.record import Epoch
 from pageopt.models.item.report import TrainReport
 from pageopt.release import charts, report
 from pageopt.release.gates.verdict import Check, Verdict
-from pageopt.release.record import Release, ReleasedModel, Step, publish
+from pageopt.release.record import Release, ReleasedModel, publish
 from pageopt.release.report import Exposure
 from pageopt.workflow.fingerprint import Commit, DataVersion
+from pageopt.workflow.repro import Step
 from pageopt.workspace import Workspace
 
 

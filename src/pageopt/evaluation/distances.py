@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
 # A bin that is empty on one side counts as this share: PSI would be infinite.
@@ -41,14 +42,7 @@ def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> float:
         raise ValueError(f"counts of the same categories are needed, not {p.shape} and {q.shape}")
     if p.sum() == 0 or q.sum() == 0:
         return 0.0 if p.sum() == q.sum() else 1.0
-    p, q = p / p.sum(), q / q.sum()
-    middle = (p + q) / 2
-
-    def divergence(a: NDArray[np.float64]) -> float:
-        there = a > 0
-        return float(np.sum(a[there] * np.log2(a[there] / middle[there])))
-
-    return float(np.sqrt(max(0.0, (divergence(p) + divergence(q)) / 2)))
+    return float(jensenshannon(p, q, base=2))
 
 
 def jensen_shannon_of_samples(reference: ArrayLike, current: ArrayLike, bins: int = 10) -> float:

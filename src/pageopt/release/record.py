@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +11,7 @@ from pageopt.artefact import Artefact
 from pageopt.errors import ReleaseError
 from pageopt.release.gates.verdict import Verdict
 from pageopt.workflow.fingerprint import Commit, DataVersion
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a run: seconds, and the peak memory in 10^6 bytes where it was a process of its own."""
-
-    name: str
-    seconds: float
-    peak_mb: float | None = None
-    changed: bool = True
+from pageopt.workflow.repro import Step
 
 
 class ReleasedModel(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class ObdReport(SourceReport, frozen=True, kw_only=True):
     cite: str
 
 
+@dataclass(frozen=True)
 class ObdSource:
     """One campaign's two logs, uniformly random and Bernoulli Thompson sampling (BTS), 10,000 impressions each.
 
@@ -61,18 +62,17 @@ class ObdSource:
     of the published prior, with which the policy entered the logged week; what it learned then is not published.
     """
 
-    def __init__(self, params: ObdParams, external: Path, seed: int) -> None:
-        self._params = params
-        self._external = external
-        self._seed = seed
+    params: ObdParams
+    external: Path
+    seed: int
 
     def collect(self, target: Path) -> ObdReport:
         """Write the tables. Raises SourceError where the wheel is neither there nor to be had, or is another file."""
-        wheel = find_wheel(self._external)
+        wheel = find_wheel(self.external)
         with zipfile.ZipFile(wheel) as archive:
-            items = _csv(archive, f"{_DATA}/random/{self._params.campaign}/item_context.csv")
-            logs = [_log(archive, policy, self._params.campaign) for policy in _POLICIES]
-            prior = _prior(archive, self._params.campaign, len(items))
+            items = _csv(archive, f"{_DATA}/random/{self.params.campaign}/item_context.csv")
+            logs = [_log(archive, policy, self.params.campaign) for policy in _POLICIES]
+            prior = _prior(archive, self.params.campaign, len(items))
         log = pd.concat(logs).sort_values(["ts", "page_id"], ignore_index=True)
         log["module_id"] = _module_ids(log["item_id"])
         modules = _modules(items)
@@ -87,17 +87,17 @@ class ObdSource:
         }
         for name, frame in tables.items():
             _write(frame, name, target)
-        probability = bts_marginals(prior, SLOTS, self._params.propensity_samples, self._seed)
+        probability = bts_marginals(prior, SLOTS, self.params.propensity_samples, self.seed)
         _write_snapshot(probability, target)
         return ObdReport(
             source="obd",
             rows={name: len(frame) for name, frame in tables.items()},
             first_ts=log["ts"].min().isoformat(),
             last_ts=log["ts"].max().isoformat(),
-            campaign=self._params.campaign,
+            campaign=self.params.campaign,
             policies={str(name): int(rows) for name, rows in log["policy"].value_counts().items()},
             wheel={"name": wheel.name, "sha256": SHA256},
-            seed=self._seed,
+            seed=self.seed,
             cite=CITE,
         )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class ParquetReport(SourceReport, frozen=True, kw_only=True):
     candidates: str | UnsetType = UNSET
 
 
+@dataclass(frozen=True)
 class ParquetSource:
     """Copies a folder of tables, each `<table>.parquet` or `<table>/*.parquet`, into the workspace.
 
@@ -46,8 +48,7 @@ class ParquetSource:
     The files are copied, not linked: DVC makes its files read-only, which must not reach the user's own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    folder: Path
 
     def collect(self, target: Path) -> ParquetReport:
         """Write the tables below `target`. Raises SourceError that names the folder, table or file at fault."""
@@ -56,22 +57,22 @@ class ParquetSource:
             opened = {
                 name: [(path, stack.enter_context(_open(path))) for path in paths] for name, paths in files.items()
             }
-            return _copy(self._folder, opened, target)
+            return _copy(self.folder, opened, target)
 
     def _files(self) -> dict[str, list[Path]]:
-        if not self._folder.is_dir():
-            raise SourceError(f"There is no folder {self._folder}. {_EXPECTED}")
+        if not self.folder.is_dir():
+            raise SourceError(f"There is no folder {self.folder}. {_EXPECTED}")
         files: dict[str, list[Path]] = {}
         for name in TABLES:
-            single, several = self._folder / f"{name}.parquet", sorted((self._folder / name).glob("*.parquet"))
+            single, several = self.folder / f"{name}.parquet", sorted((self.folder / name).glob("*.parquet"))
             if single.is_file() and several:
-                raise SourceError(f"Both {single} and Parquet files in {self._folder / name} exist. Keep one of them.")
+                raise SourceError(f"Both {single} and Parquet files in {self.folder / name} exist. Keep one of them.")
             files[name] = [single] if single.is_file() else several
         missing = [name for name, table in TABLES.items() if not files[name] and not table.optional]
         if len(missing) == len([table for table in TABLES.values() if not table.optional]):
-            raise SourceError(f"{self._folder} holds none of the tables. {_EXPECTED}")
+            raise SourceError(f"{self.folder} holds none of the tables. {_EXPECTED}")
         if missing:
-            raise SourceError(f"{self._folder} has no table {' and no '.join(missing)}. {_EXPECTED}")
+            raise SourceError(f"{self.folder} has no table {' and no '.join(missing)}. {_EXPECTED}")
         return {name: paths for name, paths in files.items() if paths}
 
 

@@ -1,5 +1,6 @@
 """The default source: the log of our own shop."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,24 +17,24 @@ class ShopReport(SourceReport, frozen=True, kw_only=True):
     page_effects: bool
 
 
+@dataclass(frozen=True)
 class SimulatorSource:
     """Simulates a shop's log and keeps its truth beside it, in `truth/`."""
 
-    def __init__(self, params: ShopParams, seed: int) -> None:
-        self._params = params
-        self._seed = seed
+    params: ShopParams
+    seed: int
 
     def collect(self, target: Path) -> ShopReport:
         """Write the whole log below `target`."""
-        written = Shop(self._params, self._seed).write(target, progress=True)
+        written = Shop(self.params, self.seed).write(target, progress=True)
         return ShopReport(
             source="simulator",
             rows=written.rows,
             first_ts=_iso(written.first_ts),
             last_ts=_iso(written.last_ts),
-            seed=self._seed,
-            policies={str(policy): share for policy, share in self._params.traffic.items()},
-            page_effects=self._params.page_effects,
+            seed=self.seed,
+            policies={str(policy): share for policy, share in self.params.traffic.items()},
+            page_effects=self.params.page_effects,
         )
 
 

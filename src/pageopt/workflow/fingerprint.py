@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pageopt.code import PACKAGE, closure
+from pageopt.config import read
 from pageopt.errors import ReleaseError
 from pageopt.workspace import Workspace
 
@@ -61,7 +62,7 @@ def fingerprint(workspace: Workspace, package: Path = PACKAGE) -> str:
     root = workspace.root
     code = {str(path): package.parent / path for path in closure(*_CODE, package=package)}
     code |= {name: root / name for name in _FILES if (root / name).is_file()}
-    params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
+    params = read(workspace.params)
     parts: dict[str, object] = {
         "data": {path: v.md5 for path, v in data_versions(root).items() if not path.startswith(_NOT_EVIDENCE)},
         "code": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in code.items()},

@@ -26,13 +26,13 @@ _SAMPLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class StageRun:
-    """What a stage took. `peak_mb` is the resident memory of all its processes together, in 10^6 bytes."""
+class Step:
+    """One step of a run: seconds, and where it was a process of its own the peak resident memory, in 10^6 bytes."""
 
-    stage: str
-    changed: bool
+    name: str
     seconds: float
-    peak_mb: float
+    peak_mb: float | None = None
+    changed: bool = True
 
 
 def environment() -> dict[str, str]:
@@ -134,7 +134,7 @@ def _chunks(descriptor: int) -> Iterator[bytes]:
         yield chunk
 
 
-def repro(root: Path, stage: str, on_line: Callable[[str], None]) -> StageRun:
+def repro(root: Path, stage: str, on_line: Callable[[str], None]) -> Step:
     """Bring `stage` (and what it rests on) up to date. Every line printed goes to stdout and, plain, to `on_line`.
 
     On a terminal the stage gets one of its own, so that its progress bars work. Raises StageError.
@@ -176,7 +176,7 @@ def repro(root: Path, stage: str, on_line: Callable[[str], None]) -> StageRun:
         raise StageError(failure(stage, lines))
     changed = any(line.startswith(f"Running stage '{stage}'") for line in lines)
     seconds = round(time.monotonic() - started, 2)
-    return StageRun(stage, changed, seconds, round(max(memory.bytes, peak) / 1e6, 1))
+    return Step(stage, seconds, round(max(memory.bytes, peak) / 1e6, 1), changed)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int]:

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from pageopt.engine.bundle import Bundle, Origin
+from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import load_network
 from pageopt.policies.decision import Decision
 from pageopt.release.gates.judging import Judge
-from pageopt.release.gates.parity import Agreement, Search, compare, reference, spread
+from pageopt.release.gates.parity import Agreement, compare, reference, spread
 from pageopt.search.beam import beam_search
 from pageopt.workspace import Workspace
 
@@ -53,19 +55,36 @@ def test_probabilities_are_compared_on_the_same_pages():
     assert compare(first, second, lambda page: 1.0).error == pytest.approx(0.25)
 
 
+def searched(slots: int, width: int, objective: str) -> Bundle:
+    """A bundle that searches so; of the rest the reference reads nothing."""
+    return Bundle(
+        policy="trnn",
+        slots=slots,
+        width=width,
+        beam_start=1,
+        objective=objective,
+        heads=HEADS,
+        trained_heads=HEADS,
+        families=3,
+        modules=3,
+        max_candidates=3,
+        static_page=(0, 1, 2),
+        created_from=Origin("", "", ""),
+    )
+
+
 def test_the_reference_knows_how_close_its_choices_were():
     families = np.array([0, 1, 2])
     odds = np.array([0.5, 0.3, 0.3 - 1e-9])
-    search = Search(slots=1, width=1, beam_start=1, objective="purchase")
-    page, gap = reference(lambda prefix: odds, families, search)
+    page, gap = reference(lambda prefix: odds, families, searched(1, 1, "purchase"))
     assert page == beam_search(lambda prefix: odds, families, 1, 1)
     assert gap == pytest.approx(0.2)
-    _, gap = reference(lambda prefix: odds, families, Search(2, 1, 1, "purchase"))
+    _, gap = reference(lambda prefix: odds, families, searched(2, 1, "purchase"))
     assert gap == pytest.approx(0.5 * 1e-9, rel=1e-3)  # the second slot: (1 - 0.5) times the difference
 
 
 def test_a_page_with_no_choice_has_no_close_call():
-    assert reference(lambda prefix: np.array([0.5]), np.array([0]), Search(3, 3, 1, "click"))[1] == np.inf
+    assert reference(lambda prefix: np.array([0.5]), np.array([0]), searched(3, 3, "click"))[1] == np.inf
 
 
 def test_pages_for_the_reference_cover_every_count():

@@ -103,7 +103,7 @@ def test_the_papers_headline_figures_are_those_of_its_tables():
 def test_a_model_that_cannot_be_is_named(tmp_path):
     file_of(tmp_path).parent.mkdir()
     file_of(tmp_path).write_text("odd: {title: Odd, kind: forest}\n")
-    with pytest.raises(ConfigError, match=r"Model 'odd'.*kind = 'forest'"):
+    with pytest.raises(ConfigError, match=r"models\.yaml cannot be used:\n  odd\.kind = 'forest'"):
         models(tmp_path)
 
 

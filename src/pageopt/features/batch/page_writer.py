@@ -37,27 +37,20 @@ class PageTables:
     candidates: ir.Table
 
 
+@dataclass(frozen=True)
 class PageWriter:
     """Writes splits from `PageTables`, in page order, with row groups of fixed size; `columns` are taken as is."""
 
-    def __init__(
-        self,
-        tables: PageTables,
-        layout: CounterLayout,
-        module_ids: list[str],
-        slots: int,
-        columns: tuple[str, ...],
-    ) -> None:
-        self._tables = tables
-        self._layout = layout
-        self._modules = pa.array(module_ids, pa.string())
-        self._slots = slots
-        self._columns = columns
+    tables: PageTables
+    layout: CounterLayout
+    module_ids: list[str]
+    slots: int
+    columns: tuple[str, ...]
 
     def write(self, split: str, folder: Path) -> Iterator[pa.Table]:
         """Write one split into `folder` and yield each row group when it is written."""
         folder.mkdir(parents=True, exist_ok=True)
-        kept = self._tables.kept
+        kept = self.tables.kept
         pages = kept.filter(kept.split == split).select("page").order_by("page").to_pyarrow()["page"].to_numpy()
         writer: pq.ParquetWriter | None = None
         try:
@@ -81,8 +74,8 @@ class PageWriter:
         return table.filter(key.between(int(pages[0]), int(pages[-1]))).to_pyarrow()
 
     def _group(self, pages: np.ndarray, split: str) -> pa.Table:
-        kept = self._between(self._tables.kept, pages).sort_by("page")
-        columns: dict[str, pa.Array | pa.ChunkedArray] = {name: kept[name] for name in self._columns}
+        kept = self._between(self.tables.kept, pages).sort_by("page")
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {name: kept[name] for name in self.columns}
         columns |= self._counters(pages)
         columns |= self._slotted(pages)
         if split != "train":
@@ -92,14 +85,14 @@ class PageWriter:
 
     def _counters(self, pages: np.ndarray) -> dict[str, pa.Array]:
         columns: dict[str, pa.Array] = {}
-        for group in self._layout.groups:
-            rows = self._between(self._tables.counters[group.name], pages)
+        for group in self.layout.groups:
+            rows = self._between(self.tables.counters[group.name], pages)
             place = np.searchsorted(pages, rows["point"].to_numpy())
-            numbers = on_pages(rows, place, group, self._layout, len(pages))
+            numbers = on_pages(rows, place, group, self.layout, len(pages))
             columns |= {name: pa.array(values) for name, values in numbers.items()}
-        for group in self._layout.groups:
+        for group in self.layout.groups:
             if group.top:
-                rows = self._between(self._tables.counters[group.top], pages)
+                rows = self._between(self.tables.counters[group.top], pages)
                 text = np.full(len(pages), None, dtype=object)
                 place = np.searchsorted(pages, rows["point"].to_numpy())
                 text[place] = np.array(group.keys, dtype=object)[rows["top"].to_numpy()]
@@ -108,13 +101,13 @@ class PageWriter:
 
     def _slotted(self, pages: np.ndarray) -> dict[str, pa.Array]:
         """List columns of K values: what each slot showed, and what came of it."""
-        shape = (len(pages), self._slots)
+        shape = (len(pages), self.slots)
         columns: dict[str, np.ndarray] = {
             "module": np.full(shape, -1, dtype=np.int32),
             "propensity": np.full(shape, np.nan),
             **{name: np.zeros(shape, dtype=np.float32) for name in LABELS},
         }
-        for table, names in ((self._tables.shown, ("module", "propensity")), (self._tables.labels, LABELS)):
+        for table, names in ((self.tables.shown, ("module", "propensity")), (self.tables.labels, LABELS)):
             rows = self._between(table, pages)
             page = rows["page"].to_numpy()
             place = np.searchsorted(pages, page)
@@ -122,13 +115,13 @@ class PageWriter:
             cell = (place[mine], rows["slot"].to_numpy()[mine] - 1)
             for name in names:
                 columns[name][cell] = rows[name].to_numpy()[mine]
-        offsets = pa.array(np.arange(len(pages) + 1) * self._slots, pa.int32())
+        offsets = pa.array(np.arange(len(pages) + 1) * self.slots, pa.int32())
         return {name: pa.ListArray.from_arrays(offsets, pa.array(c.ravel())) for name, c in columns.items()}
 
     def _candidates(self, pages: np.ndarray) -> pa.Array:
         """Lists of module index; module ids that are in no modules table are left out."""
-        lists = self._between(self._tables.candidates, pages).sort_by("page")["candidates"].combine_chunks()
-        index = pc.index_in(lists.flatten(), value_set=self._modules)
+        lists = self._between(self.tables.candidates, pages).sort_by("page")["candidates"].combine_chunks()
+        index = pc.index_in(lists.flatten(), value_set=pa.array(self.module_ids, pa.string()))
         known = np.concatenate([[0], np.cumsum(index.is_valid().to_numpy(zero_copy_only=False))])
         ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())])
         return pa.ListArray.from_arrays(pa.array(known[ends], pa.int32()), index.drop_null().cast(pa.int32()))

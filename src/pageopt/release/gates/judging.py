@@ -154,8 +154,7 @@ class Judge:
         from pageopt.models.item.network import load_network
         from pageopt.search.graph import PageGraph, decide
 
-        facts = Bundle.read(self.workspace.bundle / "bundle.json")
-        search = parity_gate.Search(facts.slots, facts.width, facts.beam_start, facts.objective)
+        search = Bundle.read(self.workspace.bundle / "bundle.json")
         encoder = Encoder.load(self.workspace.prepared / "encoder")
         encoded = encoder.encode(self.pages.fields)
         model = load_network(self.workspace.model)

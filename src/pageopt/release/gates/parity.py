@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pageopt.config import ParityGate
+from pageopt.engine.bundle import Bundle
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
@@ -22,16 +23,6 @@ from pageopt.search.beam import Page, Step, allowed, beam_search
 
 TIE = 1e-6
 _LOOKED_AT = 20
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the bundle searches: slots K, beam width, slot at which the beam opens, head that is maximised."""
-
-    slots: int
-    width: int
-    beam_start: int
-    objective: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ def scorer(model: PageNetwork, encoded: EncodedPages, page: int, candidates: NDA
     return step
 
 
-def reference(step: Step, families: NDArray[np.int64], search: Search) -> tuple[Page, float]:
+def reference(step: Step, families: NDArray[np.int64], search: Bundle) -> tuple[Page, float]:
     """The reference search's page, and the smallest gap between a choice that it took and the next one it left."""
     seen: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
@@ -116,7 +107,7 @@ def agreement_with_reference(
     family: NDArray[np.int64],
     actual: Decision,
     pages: NDArray[np.int64],
-    search: Search,
+    search: Bundle,
 ) -> Agreement:
     """Hold `actual` decisions against the reference search on some `pages` [n]: the pages, and their scores."""
     same = ties = different = 0

@@ -35,23 +35,12 @@ class Size:
 def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
     """A model of random weights; `spread` multiplies those of the last layers, so that candidates differ."""
     random = np.random.default_rng(seed)
+    given = vars(size) | {"above": "hidden" if size.architecture == "mlp" else size.above}
     config = NetworkConfig(
-        architecture=size.architecture,
-        cardinalities=size.cardinalities,
-        numerics=size.numerics,
-        texts=size.texts,
-        vocabulary=size.vocabulary,
+        **given,
         module_cardinalities=(size.families + 2, 8, 8),
         module_numerics=2,
         module_texts=0,
-        title_tokens=size.title_tokens,
-        modules=size.modules,
-        families=size.families,
-        slots=size.slots,
-        width=size.width,
-        embedding=size.embedding,
-        above="hidden" if size.architecture == "mlp" else size.above,
-        losses=size.losses,
         dropout=0.3,
         counters=size.numerics,
     )

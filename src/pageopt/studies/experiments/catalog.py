@@ -4,19 +4,14 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-
-from pageopt.config import Loss
+from pageopt.config import Loss, Section, checked, read
 from pageopt.errors import ConfigError
 
 _NETWORKS = ("trnn", "mlp", "transformer")
 
 
-class Model(BaseModel):
+class Model(Section):
     """What is trained in a cell; the keys are explained in the file itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     kind: Literal["static", "random", "segment", "xgboost", "trnn", "mlp", "transformer"]
@@ -41,23 +36,12 @@ def file_of(root: Path) -> Path:
 def models(root: Path) -> dict[str, Model]:
     """All models by name. Raises ConfigError that names the model and the key."""
     file = file_of(root)
-    try:
-        content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{file} is missing. Take it from the repository: git checkout -- experiments") from None
-    checked = {}
-    for name, values in content.items():
-        try:
-            checked[name] = Model.model_validate(values)
-        except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"Model {name!r} of {file} cannot be used: {what}") from None
-    return checked
+    return {name: checked(Model, values, file, name) for name, values in read(file, "experiments").items()}
 
 
 def planned(root: Path) -> set[tuple[str, str]]:
     """Variant and model of every cell that experiments/dvc.yaml makes; a cell may lie there that it made once."""
-    stages = YAML(typ="safe").load((root / "experiments" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = read(root / "experiments" / "dvc.yaml", "experiments")["stages"]
     cells: set[tuple[str, str]] = set()
     for stage in stages.values():
         what, *of = stage["cmd"].split()[2:]

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from ruamel.yaml import YAML
+from pydantic import Field, model_validator
 
+from pageopt.config import Section, checked, read
 from pageopt.errors import ConfigError
 
 RANKING = ("auc", "f1", "ndcg", "mrpr")
@@ -15,11 +15,7 @@ BEAM = "pages"
 """The search that every model's pages are made by."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Side(_Entry):
+class Side(Section):
     """One side of a comparison: a model's pages by one of its searches, or an exploration policy."""
 
     model: str | None = None
@@ -39,10 +35,10 @@ class Row(Side):
 
     variant: Literal["effects", "plain", "steep"] = "effects"
     against: Side | None = None
-    paper: dict[Literal[RANKING + OFFLINE + ONLINE], float] = {}  # type: ignore[valid-type]
+    paper: dict[Literal[RANKING + OFFLINE + ONLINE], float] = Field(default={})  # type: ignore[valid-type]
 
 
-class Question(_Entry):
+class Question(Section):
     """A question in true values: the share of the oracle's uplift of one model, or one model against another.
 
     `demand` is the least share, "more" (the interval lies above zero) or "alike" (it contains zero); None where nothing
@@ -66,7 +62,7 @@ class Question(_Entry):
         return self
 
 
-class Table(_Entry):
+class Table(Section):
     """Rows of one table; `online` says that an A/B test is simulated for each."""
 
     id: str
@@ -90,7 +86,7 @@ class Table(_Entry):
         return side
 
 
-class Plan(_Entry):
+class Plan(Section):
     """All that the report answers."""
 
     questions: tuple[Question, ...]
@@ -100,10 +96,4 @@ class Plan(_Entry):
 def plan(root: Path) -> Plan:
     """The questions and tables of a project. Raises ConfigError that names the entry and the key."""
     file = root / "experiments" / "tables.yaml"
-    try:
-        return Plan.model_validate(YAML(typ="safe").load(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigError(f"{file} is missing. Take it from the repository: git checkout -- experiments") from None
-    except ValidationError as error:
-        where = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{file} cannot be used:\n" + "\n".join(where)) from None
+    return checked(Plan, read(file, "experiments"), file)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from pageopt.config import EvaluateParams, ExperimentsParams, load
+from pageopt.config import EvaluateParams, ExperimentsParams, load, read
 from pageopt.errors import ConfigError
 from pageopt.evaluation.compare import exploration_policies, exploration_rows, fit_reward_model
 from pageopt.evaluation.policy_value import Metric
@@ -60,8 +60,7 @@ def build(project: Workspace, variant: str, seed: int) -> None:
 def _write_params(project: Workspace, world: Workspace, variant: str, seed: int) -> None:
     """The sections that stages of a world read, with its own shop."""
     experiments = load(project.params, ExperimentsParams)
-    content = YAML(typ="safe").load(project.params.read_text(encoding="utf-8"))
-    content = {name: content[name] for name in _SECTIONS}
+    content = {name: of for name, of in read(project.params).items() if name in _SECTIONS}
     content["collect"] |= {"source": "simulator", "seed": seed}
     content["collect"]["simulator"] |= {"pages": experiments.log_pages, "page_effects": variant != "plain"}
     if variant == "steep":
