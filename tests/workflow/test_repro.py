@@ -38,10 +38,11 @@ def test_stages_run_say_what_they_print_and_are_not_run_again(project: Path, cap
     assert repro.stale(project) == ["collect", "check"]
     heard: list[str] = []
     first = repro.repro(project, "collect", heard.append)
-    assert (first.stage, first.changed) == ("collect", True)
+    assert (first.name, first.changed) == ("collect", True)
     assert "wrote raw" in heard
     assert not any("git add" in line or "dvc push" in line for line in heard)
     assert "wrote raw" in capsys.readouterr().out
+    assert first.peak_mb is not None
     assert first.peak_mb > 10
     assert repro.stale(project) == ["check"]
     assert not repro.repro(project, "collect", heard.append).changed
