@@ -37,7 +37,9 @@ class ShopParams(Section):
     slots: int = Field(gt=0)
     available: int = Field(gt=0, description="mean number of modules available on a page")
     traffic: dict[Literal["random", "thompson", "production"], float]
-    page_effects: bool = True
+    page_effects: Literal["none", "content", "family", "clicks", "below"] = Field(
+        default="content", description="how modules of a page act on each other"
+    )
     slot_bias: float = Field(ge=0, default=1.0, description="how fast examination fades down the page; 0: not at all")
     unseen_intent: float = Field(ge=0, le=1, default=0.1, description="share of the pull on content no page shows")
     thompson_diversity: Literal["swap", "demote"] | None = "swap"

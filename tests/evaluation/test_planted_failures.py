@@ -19,7 +19,7 @@ PARAMS = SETTINGS.evaluate.model_copy(update={"bootstrap": 100, "max_weight": 20
 
 @pytest.fixture(scope="module")
 def world():
-    return JudgedShop.build(SETTINGS, page_effects=False)
+    return JudgedShop.build(SETTINGS, "none")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ SMALL = {
     "slots": 4,
     "available": 9,
     "traffic": {"random": 0.4, "thompson": 0.4, "production": 0.2},
-    "page_effects": True,
+    "page_effects": "content",
     "thompson_diversity": "swap",
     "propensity_samples": 2000,
 }

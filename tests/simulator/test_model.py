@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageopt.simulator.contexts import draw
-from pageopt.simulator.model import ClickModel, Intent, bounded
+from pageopt.simulator.model import ClickModel, Intent
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_without_page_effects_the_order_of_other_modules_is_irrelevant(plain, or
 
 @pytest.fixture(scope="module")
 def plain(make_shop) -> tuple[ClickModel, Intent]:
-    shop = make_shop(page_effects=False, slots=5)
+    shop = make_shop(page_effects="none", slots=5)
     return shop.model, Intent.of(draw(shop.catalog, 0, 0, 0, 20))
 
 
@@ -79,10 +79,3 @@ def test_slot_bias_says_how_fast_examination_fades(make_shop) -> None:
     # 1/examination is a straight line in the slot; its slope is what the param multiplies.
     np.testing.assert_allclose(one[:, :1] / strong - 1, 3 * (one[:, :1] / one - 1), rtol=1e-12)
     assert (strong[:, 1:] < one[:, 1:]).all()
-
-
-@given(st.floats(-100, 100))
-def test_page_effects_are_bounded(effect: float) -> None:
-    value = float(bounded(np.array(effect)))
-    assert -3.0 <= value <= 1.5
-    assert abs(value) <= abs(effect) + 1e-12

@@ -51,7 +51,7 @@ def marginals(log, shop: Shop) -> np.ndarray:
 @pytest.mark.parametrize("policy", ["random", "thompson"])
 def test_ips_recovers_what_the_log_can_say_of_the_static_page_without_page_effects(make_shop, policy: str) -> None:
     """Where Thompson sampling hardly ever shows a module any more, a log of this length says nothing of it."""
-    shop = make_shop(page_effects=False, propensity_samples=20_000)
+    shop = make_shop(page_effects="none", propensity_samples=20_000)
     static = shop.static(np.argsort(-shop.catalog.modules.quality))
     log = shop.logs(policy, 12_000)
     modules, propensity, clicked = shown(log, shop.params.slots)

@@ -40,7 +40,7 @@ SHOP = ShopParams.model_validate(
         "slots": SLOTS,
         "available": 7,
         "traffic": {"random": 0.8, "thompson": 0.0, "production": 0.2},
-        "page_effects": False,
+        "page_effects": "none",
         "propensity_samples": 500,
     }
 )

@@ -32,10 +32,10 @@ SHOP = {
 }
 
 
-def _prepared(root: Path, page_effects: bool) -> Workspace:
+def _prepared(root: Path, law: str) -> Workspace:
     editor = YAML()
     params = editor.load(REPOSITORY / "params.yaml")
-    params["collect"]["simulator"].update(SHOP, page_effects=page_effects)
+    params["collect"]["simulator"].update(SHOP, page_effects=law)
     params["prepare"]["split"].update(train=0.6, valid=0.1, test=0.3)
     params["prepare"]["sampling"]["no_interaction_rate"] = 1.0
     params["train"].update(losses=["click"], threads=1, width=32, embedding=16, batch_size=256, epochs=6)
@@ -71,9 +71,9 @@ def _surprise(model, pages: Pages, click: np.ndarray) -> np.ndarray:
     return (np.logaddexp(0, logits.numpy()) - click * logits.numpy()).sum(axis=1)
 
 
-@pytest.mark.parametrize("page_effects", [True, False], ids=["page effects", "no page effects"])
-def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path: Path, page_effects: bool) -> None:
-    workspace = _prepared(tmp_path / "shop", page_effects)
+@pytest.mark.parametrize("law", ["content", "none"])
+def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path: Path, law: str) -> None:
+    workspace = _prepared(tmp_path / "shop", law)
     encoder = Encoder.load(workspace.prepared / "encoder")
     test = load_pages(workspace.prepared / "test", encoder)
     assert (test.module >= 0).all()
@@ -92,7 +92,7 @@ def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path:
     by_seed = np.array([each.mean() for each in clicks])
     # The spread of the CTR between trainings is part of chance, so its error is that over seeds.
     error = by_seed.std(ddof=1) / np.sqrt(len(SEEDS))
-    if page_effects:
+    if law != "none":
         assert gain.low > 0
     else:
         assert gain.low <= 0

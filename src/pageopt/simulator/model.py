@@ -1,9 +1,11 @@
 """The true model of clicks and purchases, exact for any page.
 
-    P(click at s) = θ_s(platform) · σ(relevance(module, person, present intent, hero item) + page effect(modules above))
+    P(click at s | clicks above) = θ_s(platform) · σ(relevance(module, person, present intent, hero item)
+                                                     + page effect(modules) + per_click · clicks above)
     P(purchase at s) = P(click at s) · P(purchase | click, module, present intent)
 
-Clicks of a page are independent given the page, so expected CTR and PTR are sums of these.
+Expected CTR and PTR are sums of these. But for the law "clicks" per_click is 0, and clicks are independent given the
+page; under it the chance of so many clicks above is carried from slot to slot, which is exact too.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,10 @@ import numpy as np
 from pageopt.policies.greedy import EMPTY
 from pageopt.simulator.catalog import PLATFORMS, Aim, Catalog
 from pageopt.simulator.contexts import Contexts
+from pageopt.simulator.page_effects import PageEffects
 
 _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examination from slot to slot, at slot_bias 1
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
-_MOST_LOSS, _MOST_GAIN = 3.0, 1.5  # bounds of a page effect, log-odds
 # Log-odds. Chosen so that a static page earns about half a click, and a page for each person at most twice as much.
 _CLICK, _PURCHASE = -2.9, -2.8  # of a module of mean quality that matches nothing
 _CONTENT = 1.15  # a unit of content in the direction of the intent
@@ -81,6 +83,7 @@ class ClickModel:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._aim = _aim_table(catalog)
+        self.effects = PageEffects(catalog.params.page_effects, catalog.interaction, catalog.modules.family)
         slot = np.arange(catalog.params.slots)
         bias = catalog.params.slot_bias
         self.examination = np.array([_EXAMINED[name] / (1 + bias * _FADING[name] * slot) for name in PLATFORMS])
@@ -106,34 +109,48 @@ class ClickModel:
         ready = _BUYER * (intent.stage[:, None] - _MEAN_STAGE)
         return sigmoid(_PURCHASE + self._catalog.modules.conversion[at] + _FIT_BUYS * self.fit(intent, modules) + ready)
 
-    def page_effect(self, modules: np.ndarray) -> np.ndarray:
-        """Log-odds `[P, K]` that the modules above add to each module of the pages `[P, K]`."""
-        effect = np.zeros(modules.shape, dtype=np.float32)
-        if not self._catalog.params.page_effects:
-            return effect
-        shown = modules != EMPTY
-        for slot in range(1, modules.shape[1]):
-            pair = self._catalog.interaction[modules[:, slot, None], modules[:, :slot]]
-            effect[:, slot] = np.where(shown[:, :slot], pair, 0).sum(axis=1)
-        return bounded(effect)
-
     def expected(self, intent: Intent, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P(click) and P(purchase) of every slot of the pages `[P, K]`; 0 where a slot is empty. Two `[P, K]`."""
-        examined = self.examination[intent.platform, : modules.shape[1]]
-        click = examined * sigmoid(self.relevance(intent, modules) + self.page_effect(modules))
-        click = np.where(modules == EMPTY, 0.0, click)
+        click = self.clicks(self._log_odds(intent, modules), self._examined(intent, modules), modules)
         return click, click * self.conversion(intent, modules)
+
+    def clicks(self, log_odds: np.ndarray, examined: np.ndarray, modules: np.ndarray) -> np.ndarray:
+        """P(click) `[..., K]` of pages `[..., K]` by their log-odds before any click and their examination."""
+        shown = modules != EMPTY
+        if not self.effects.per_click:
+            return np.where(shown, examined * sigmoid(log_odds), 0.0)
+        click = np.zeros(modules.shape)
+        chance = np.zeros((*modules.shape[:-1], modules.shape[-1] + 1))  # of so many clicks above
+        chance[..., 0] = 1.0
+        for slot in range(modules.shape[-1]):
+            count = np.arange(slot + 1)
+            here = log_odds[..., slot, None] + self.effects.per_click * count
+            given = np.where(shown[..., slot, None], examined[..., slot, None] * sigmoid(here), 0.0)
+            clicked = chance[..., : slot + 1] * given
+            click[..., slot] = clicked.sum(axis=-1)
+            chance[..., : slot + 1] -= clicked
+            chance[..., 1 : slot + 2] += clicked
+        return click
+
+    def draw(self, intent: Intent, modules: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        """Which modules of the pages `[P, K]` are clicked, bool `[P, K]`, for `chance [P, K]` uniform in [0, 1)."""
+        log_odds, examined = self._log_odds(intent, modules), self._examined(intent, modules)
+        clicked = np.zeros(modules.shape, dtype=bool)
+        for slot in range(modules.shape[1]):
+            here = log_odds[:, slot] + self.effects.per_click * clicked.sum(axis=1)
+            clicked[:, slot] = (modules[:, slot] != EMPTY) & (chance[:, slot] < examined[:, slot] * sigmoid(here))
+        return clicked
+
+    def _log_odds(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
+        return self.relevance(intent, modules) + self.effects.of_modules(modules)
+
+    def _examined(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
+        return self.examination[intent.platform, : modules.shape[1]]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """The logistic function."""
     return 1 / (1 + np.exp(-np.asarray(x, dtype=np.float64)))
-
-
-def bounded(effect: np.ndarray) -> np.ndarray:
-    """A sum of pair effects, held between -_MOST_LOSS and _MOST_GAIN; near 0 it is the sum itself."""
-    limit = np.where(effect < 0, _MOST_LOSS, _MOST_GAIN)
-    return limit * np.tanh(effect / limit)
 
 
 def _aim_table(catalog: Catalog) -> np.ndarray:

@@ -197,8 +197,10 @@ class Shop:
             else:
                 assigned = rng.choice(len(POLICIES), size=count, p=[policy.get(name, 0.0) for name in POLICIES])
                 modules, propensity = traffic.choose(contexts, day, assigned, rng)
-            click, purchase = self.model.expected(Intent.of(contexts), modules)
-            clicked = stream(self.seed, Stream.BEHAVIOUR, day, batch, 0).random(click.shape) < click
+            intent = Intent.of(contexts)
+            click, purchase = self.model.expected(intent, modules)
+            chance = stream(self.seed, Stream.BEHAVIOUR, day, batch, 0).random(click.shape)
+            clicked = self.model.draw(intent, modules, chance)
             if isinstance(policy, LearningPolicy):
                 policy.record(contexts, modules, clicked)
             elif not callable(policy):

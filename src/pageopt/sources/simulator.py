@@ -10,11 +10,11 @@ from pageopt.sources.base import SourceReport
 
 
 class ShopReport(SourceReport, frozen=True, kw_only=True):
-    """Policies by their share of the traffic, and whether modules act on those below them."""
+    """Policies by their share of the traffic, and the law by which modules act on each other."""
 
     seed: int
     policies: dict[str, float]
-    page_effects: bool
+    page_effects: str
 
 
 @dataclass(frozen=True)

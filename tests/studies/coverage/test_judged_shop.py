@@ -12,7 +12,7 @@ SETTINGS = replace(Settings(), training_pages=4000)
 
 @pytest.fixture(scope="module")
 def world():
-    return JudgedShop.build(SETTINGS, page_effects=False)
+    return JudgedShop.build(SETTINGS, "none")
 
 
 def test_logs_share_the_shop_and_nothing_else(world):

@@ -21,6 +21,7 @@ from pageopt.problems.item import ITEM
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
 from pageopt.simulator.contexts import BATCH, Contexts, draw
 from pageopt.simulator.model import ClickModel, Intent
+from pageopt.simulator.page_effects import Law
 from pageopt.simulator.traffic import POLICIES, Traffic
 from pageopt.studies.coverage.settings import Settings
 
@@ -73,9 +74,9 @@ class JudgedShop:
     targets: Mapping[str, np.ndarray]
 
     @classmethod
-    def build(cls, settings: Settings, page_effects: bool) -> "JudgedShop":
-        """The shop of `settings`, with or without effects of the modules above on a module's clicks."""
-        params = settings.shop.model_copy(update={"page_effects": page_effects})
+    def build(cls, settings: Settings, law: Law) -> "JudgedShop":
+        """The shop of `settings` under a law of page effects."""
+        params = settings.shop.model_copy(update={"page_effects": law})
         catalog = build(params, settings.seed)
         contexts = _visits(catalog, settings.training_pages)
         modules, _ = _random_pages(catalog, contexts)
@@ -145,9 +146,10 @@ def _random_pages(catalog: Catalog, contexts: Contexts) -> tuple[np.ndarray, np.
 
 def _rewards(catalog: Catalog, contexts: Contexts, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which modules were clicked, and which bought from: bool `[pages, slots]` each."""
-    click, purchase = ClickModel(catalog).expected(Intent.of(contexts), modules)
-    chance = stream(catalog.seed, Stream.BEHAVIOUR, 0, 0).random(click.shape)
-    return chance < click, chance < purchase  # a purchase is a click: P(purchase) ≤ P(click)
+    model, intent = ClickModel(catalog), Intent.of(contexts)
+    chance = stream(catalog.seed, Stream.BEHAVIOUR, 0, 0)
+    clicked = model.draw(intent, modules, chance.random(modules.shape))
+    return clicked, clicked & (chance.random(modules.shape) < model.conversion(intent, modules))
 
 
 def _value(catalog: Catalog, contexts: Contexts, target: np.ndarray) -> dict[str, float]:

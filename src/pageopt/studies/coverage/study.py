@@ -16,15 +16,16 @@ from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS
 from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.simulator.page_effects import Law
 from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop, Log, Truth
 from pageopt.studies.coverage.settings import Settings
 
-CASES = {
-    "page effects off": (False, MOST_CLICKED),
-    "page effects on": (True, MOST_CLICKED),
-    "page effects on, one family": (True, ONE_FAMILY),
+CASES: dict[str, tuple[Law, str]] = {
+    "page effects off": ("none", MOST_CLICKED),
+    "page effects on": ("content", MOST_CLICKED),
+    "page effects on, one family": ("content", ONE_FAMILY),
 }
-"""What is judged: whether modules act on those below, and which policy."""
+"""What is judged: the law by which modules act on each other, and which policy."""
 PAGE_AWARE = ", page-aware q̂"
 _LOG_SEEDS, _TRUTH_SEEDS = 10_000, 1_000_000  # far apart, so that no log shares its people with another or the truth
 
@@ -111,14 +112,15 @@ def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    jobs = [(effects, number) for effects in (False, True) for number in range(settings.logs)]
+    laws: tuple[Law, ...] = ("none", "content")
+    jobs = [(law, number) for law in laws for number in range(settings.logs)]
     by_log: dict[tuple[str, int], Judged] = {}
     # Spawned, not forked: the parent may hold threads of other libraries.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (settings,))
     with Progress(*columns, disable=not progress) as bar, pool:
         task = bar.add_task("Logs", total=len(jobs))
         truths = {name: pool.submit(_truth, *case, settings.truth_pages) for name, case in CASES.items()}
-        running = {pool.submit(_judge, effects, _LOG_SEEDS + number): number for effects, number in jobs}
+        running = {pool.submit(_judge, law, _LOG_SEEDS + number): number for law, number in jobs}
         try:
             for future in as_completed(running):
                 by_log |= {(name, running[future]): judged for name, judged in future.result().items()}
@@ -131,27 +133,27 @@ def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict
 
 
 # What a process of the pool works with: the shops follow from the settings, and are cheaper made than sent.
-_shops: dict[bool, JudgedShop] = {}
+_shops: dict[Law, JudgedShop] = {}
 _settings: list[Settings] = []
 
 
 def _start(settings: Settings) -> None:
     threadpool_limits(1)
     _settings[:] = [settings]
-    _shops.update({effects: JudgedShop.build(settings, effects) for effects in (False, True)})
+    _shops.update({law: JudgedShop.build(settings, law) for law in ("none", "content")})
 
 
-def _truth(effects: bool, target: str, pages: int) -> dict[str, Truth]:
-    return _shops[effects].truth(target, _TRUTH_SEEDS, pages)
+def _truth(law: Law, target: str, pages: int) -> dict[str, Truth]:
+    return _shops[law].truth(target, _TRUTH_SEEDS, pages)
 
 
-def _judge(effects: bool, seed: int) -> dict[str, Judged]:
+def _judge(law: Law, seed: int) -> dict[str, Judged]:
     """Estimates on one log, by case."""
-    shop, settings = _shops[effects], _settings[0]
+    shop, settings = _shops[law], _settings[0]
     log = shop.log(seed, settings.pages)
-    cases = {name: target for name, (of, target) in CASES.items() if of == effects}
+    cases = {name: target for name, (of, target) in CASES.items() if of == law}
     of_case = _estimates(shop, log, cases, settings, page_aware=False)
-    if effects:
+    if law != "none":
         # Where modules act on those below, q̂ can know it: DM and DR gain from it, and Cascade-DR is meant for it.
         aware = _estimates(shop, log, cases, settings, page_aware=True)
         for name, estimates in of_case.items():

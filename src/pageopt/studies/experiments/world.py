@@ -62,7 +62,10 @@ def _write_params(project: Workspace, world: Workspace, variant: str, seed: int)
     experiments = load(project.params, ExperimentsParams)
     content = {name: of for name, of in read(project.params).items() if name in _SECTIONS}
     content["collect"] |= {"source": "simulator", "seed": seed}
-    content["collect"]["simulator"] |= {"pages": experiments.log_pages, "page_effects": variant != "plain"}
+    content["collect"]["simulator"] |= {
+        "pages": experiments.log_pages,
+        "page_effects": "none" if variant == "plain" else "content",
+    }
     if variant == "steep":
         content["collect"]["simulator"]["slot_bias"] = experiments.steep_slot_bias
     content["prepare"]["threads"] = experiments.threads
