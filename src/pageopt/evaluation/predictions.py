@@ -27,9 +27,7 @@ def ranking(
     for name, (on_test, on_valid) in scores.items():
         threshold = tuned.threshold(on_valid)
         thresholds[name] = threshold if np.isfinite(threshold) else None
-        metrics = shown.metrics(
-            on_test, threshold, seed=params.seed, replicates=params.bootstrap, confidence=params.confidence
-        )
+        metrics = shown.metrics(on_test, threshold, params)
         figures[name] = {metric: Figure.of(estimate) for metric, estimate in metrics.items()}
     return RankedOn(label, len(test), thresholds), figures
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pageopt.config import RewardModelParams
 from pageopt.evaluation.estimate import Floats
+from pageopt.models.common.tabular import TREES
 
 
 class Trees:
@@ -26,18 +27,7 @@ class Trees:
         seed: int,
     ) -> "Trees":
         """Fit on `rows [rows, columns]` of `types`, "c" or "q" a column, and `labels` of 0 and 1, `[rows]` a reward."""
-        settings = {
-            "objective": "binary:logistic",
-            "tree_method": "hist",
-            "max_depth": params.depth,
-            "eta": params.learning_rate,
-            "max_bin": 64,
-            # In units of p(1 − p): a leaf needs some 100 impressions at 5 % clicks. Thin logs get few splits, no wild
-            # ones.
-            "min_child_weight": 5.0,
-            "nthread": 1,
-            "seed": seed,
-        }
+        settings = TREES | {"max_depth": params.depth, "eta": params.learning_rate, "nthread": 1, "seed": seed}
         data = None
         models: dict[str, xgboost.Booster | float] = {}
         for name, label in labels.items():
@@ -47,7 +37,7 @@ class Trees:
                 continue
             if data is None:  # binning costs as much as many rounds; both rewards share it
                 data = xgboost.QuantileDMatrix(
-                    rows, label, feature_types=types, enable_categorical=True, max_bin=64, nthread=1
+                    rows, label, feature_types=types, enable_categorical=True, max_bin=TREES["max_bin"], nthread=1
                 )
             data.set_info(label=label)
             models[name] = xgboost.train({**settings, "base_score": rate}, data, params.rounds)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pageopt.config import EvaluateParams
 from pageopt.evaluation.classification import auc, best_threshold, f1
 from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
 from pageopt.evaluation.ranking import page_ndcg, page_reciprocal_rank
@@ -23,9 +24,7 @@ class ShownPages:
     pages: Pages
     label: Label
 
-    def metrics(
-        self, score: Floats, threshold: float, *, seed: int, replicates: int, confidence: float
-    ) -> dict[str, Estimate]:
+    def metrics(self, score: Floats, threshold: float, params: EvaluateParams) -> dict[str, Estimate]:
         """AUC, F1, NDCG and MRPR of `score [pages, slots]`, those that the labels define.
 
         F1 is of "score ≥ threshold" on pages with any engagement, as in the paper. NDCG and MRPR are of pages with a
@@ -38,13 +37,8 @@ class ShownPages:
             return metrics
 
         def bootstrap(rows: NDArray, most: int) -> UserBootstrap:
-            return UserBootstrap(
-                int(rows.sum()),
-                self.pages.user_id[rows],
-                seed=seed,
-                replicates=min(replicates, most),
-                confidence=confidence,
-            )
+            fewer = params.model_copy(update={"bootstrap": min(params.bootstrap, most)})
+            return UserBootstrap.of(self.pages.user_id[rows], fewer)
 
         everything = np.ones(len(shown), dtype=bool)
         page, _ = np.nonzero(shown)
@@ -52,12 +46,12 @@ class ShownPages:
         engaged = self._engaged
         page, _ = np.nonzero(shown[engaged])
         on_engaged = labels[engaged][shown[engaged]], score[engaged][shown[engaged]]
-        metrics["f1"] = f1(*on_engaged, threshold, page, bootstrap(engaged, replicates))
+        metrics["f1"] = f1(*on_engaged, threshold, page, bootstrap(engaged, params.bootstrap))
         positive: NDArray[np.bool_] = labels.any(axis=1) & (shown.sum(axis=1) > 1)
         if not positive.any():
             return metrics
         masked = np.where(shown, score, np.nan)[positive]
-        resamples = bootstrap(positive, replicates)
+        resamples = bootstrap(positive, params.bootstrap)
         metrics["ndcg"] = resamples.mean(page_ndcg(labels[positive], masked))
         metrics["mrpr"] = resamples.mean(page_reciprocal_rank(labels[positive], masked))
         return metrics

@@ -82,7 +82,7 @@ def _outcome(shift: float, held: int) -> Outcome:
         value = 0.5 + shift + (0.01 if number % 2 else -0.01)
         far = 0.0 if number < held else 0.3
         estimate = Estimate(value, value - 0.05 + far, value + 0.05 + far)
-        logs.append(Judged({"ctr dr": estimate, "ptr dr": estimate}, {"ctr": 0.5, "ptr": 0.5}))
+        logs.append(Judged({"ctr": {"dr": estimate}, "ptr": {"dr": estimate}}, {"ctr": 0.5, "ptr": 0.5}))
     return Outcome({"ctr": Truth(0.5, 0.0), "ptr": Truth(0.5, 0.0)}, logs)
 
 

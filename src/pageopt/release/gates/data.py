@@ -24,49 +24,22 @@ def judge(
     """
     age = (now - max(last_page, last_event)).total_seconds() / 86400
     lag = (last_page - last_event).total_seconds() / 3600
+    reach = (
+        f"the last event comes {lag:,.1f} hours before the last page"
+        if lag > 0
+        else "events reach to the end of the log"
+    )
     return Verdict.of(
         "data",
         [
-            Check(
-                "bad rows",
-                bad_share <= max_bad_share,
-                bad_share,
-                max_bad_share,
-                f"{bad_share:.2%} of the rows are in quarantine, {max_bad_share:.2%} allowed",
+            Check.at_most(
+                "bad rows", bad_share, max_bad_share, f"{bad_share:.2%} of the rows are in quarantine", "{:.2%} allowed"
             ),
-            Check(
-                "pages",
-                pages >= limits.min_pages,
-                pages,
-                limits.min_pages,
-                f"{pages:,} pages, {limits.min_pages:,} needed",
+            *(
+                Check(name, count >= least, count, least, f"{count:,} {name}, {least:,} needed")
+                for name, count, least in (("pages", pages, limits.min_pages), ("clicks", clicks, limits.min_clicks))
             ),
-            Check(
-                "clicks",
-                clicks >= limits.min_clicks,
-                clicks,
-                limits.min_clicks,
-                f"{clicks:,} clicks, {limits.min_clicks:,} needed",
-            ),
-            _age(age, limits.max_age_days),
-            _lag(lag, limits.max_event_lag_hours),
+            Check.at_most("age in days", age, limits.max_age_days, f"the log ends {age:,.1f} days ago"),
+            Check.at_most("event lag in hours", lag, limits.max_event_lag_hours, reach, "{:g} hours allowed"),
         ],
     )
-
-
-def _age(days: float, limit: float | None) -> Check:
-    shown = f"the log ends {days:,.1f} days ago"
-    if limit is None:
-        return Check("age in days", True, days, None, f"{shown}; no limit set, not judged")
-    return Check("age in days", days <= limit, days, limit, f"{shown}, {limit:g} allowed")
-
-
-def _lag(hours: float, limit: float | None) -> Check:
-    shown = (
-        f"the last event comes {hours:,.1f} hours before the last page"
-        if hours > 0
-        else "events reach to the end of the log"
-    )
-    if limit is None:
-        return Check("event lag in hours", True, hours, None, f"{shown}; no limit set, not judged")
-    return Check("event lag in hours", hours <= limit, hours, limit, f"{shown}, {limit:g} hours allowed")

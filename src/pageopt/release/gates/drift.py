@@ -64,4 +64,4 @@ def _worst(name: str, by_slot: list[float], limit: float) -> Check:
         return Check(name, False, None, limit, f"{name}: no slot that both fill")
     slot = int(np.argmax(by_slot))
     value = by_slot[slot]
-    return Check(name, value <= limit, value, limit, f"{name} {value:.3f} in slot {slot + 1}, {limit:g} allowed")
+    return Check.at_most(name, value, limit, f"{name} {value:.3f} in slot {slot + 1}")

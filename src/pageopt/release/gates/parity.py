@@ -150,21 +150,19 @@ def judge(eager: Agreement, beam: Agreement, counts: NDArray[np.int64], limits: 
                 f"{pages:,} pages are the same, {eager.ties} near-ties, at {len(sizes)} candidate counts "
                 f"({sizes.min(initial=0)} to {sizes.max(initial=0)})",
             ),
-            Check("pages", eager.different == 0, eager.different, 0, f"{eager.different} of {pages:,} pages differ"),
-            Check(
+            Check.none_of("pages", eager.different, f"{eager.different} of {pages:,} pages differ"),
+            Check.none_of(
                 "pages of the reference search",
-                beam.different == 0,
                 beam.different,
-                0,
                 f"{beam.different} of {beam.same + beam.ties + beam.different} pages differ from the reference search "
                 f"({beam.ties} near-ties)",
             ),
-            Check(
+            Check.at_most(
                 "scores of the reference search",
-                beam.error <= limits.tolerance,
                 beam.error,
                 limits.tolerance,
-                f"scores of the reference search differ by at most {beam.error:.1e}, {limits.tolerance:.0e} allowed",
+                f"scores of the reference search differ by at most {beam.error:.1e}",
+                "{:.0e} allowed",
             ),
         ],
     )

@@ -40,11 +40,9 @@ def judge(url: str, decider: Decider, requests: list[bytes]) -> Verdict:
     return Verdict.of(
         "smoke test",
         [
-            Check(
+            Check.none_of(
                 "answers",
-                not wrong,
                 len(wrong),
-                0,
                 f"{len(wrong)} of {len(requests)} answers of the Bento are wrong" + (f": {wrong[0]}" if wrong else ""),
             ),
             Check("bad input", refused, bad.status_code, None, f"a page without fields is answered {bad.status_code}"),

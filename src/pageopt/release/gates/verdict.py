@@ -23,6 +23,18 @@ class Check:
                 object.__setattr__(self, name, number if math.isfinite(number) else None)
         object.__setattr__(self, "passed", bool(self.passed))
 
+    @classmethod
+    def at_most(cls, name: str, value: float, limit: float | None, said: str, bound: str = "{:g} allowed") -> "Check":
+        """Passed where `value` (not NaN) is no more than `limit`, or none is set; `bound` is the limit in words."""
+        if limit is None:
+            return cls(name, True, value, None, f"{said}; no limit set, not judged")
+        return cls(name, value <= limit, value, limit, f"{said}, {bound.format(limit)}")
+
+    @classmethod
+    def none_of(cls, name: str, count: int, said: str) -> "Check":
+        """Passed where there is none."""
+        return cls(name, count == 0, count, 0, said)
+
 
 @dataclass(frozen=True)
 class Verdict(Check):

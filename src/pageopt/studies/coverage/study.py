@@ -11,11 +11,10 @@ from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
 from pageopt.evaluation import report
-from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.compare import LoggedPages, fit_reward_model
 from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS
-from pageopt.evaluation.reward_model import RewardModel, page_units
 from pageopt.simulator.page_effects import Law
 from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop, Log, Truth
 from pageopt.studies.coverage.settings import Settings
@@ -29,8 +28,8 @@ CASES: dict[str, tuple[Law, str]] = {
 PAGE_AWARE = ", page-aware q̂"
 _LOG_SEEDS, _TRUTH_SEEDS = 10_000, 1_000_000  # far apart, so that no log shares its people with another or the truth
 
-Estimates = dict[str, Estimate]
-"""Of one log and policy, by "ctr dr" and the like."""
+Estimates = dict[str, dict[str, Estimate]]
+"""Of one log and policy, by metric and estimator."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +89,15 @@ class Outcome:
 
     def estimators(self, metric: str) -> list[str]:
         """The estimators of a metric."""
-        names = dict.fromkeys(name for log in self.logs for name in log.estimates)
-        return [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
+        return list(dict.fromkeys(name for log in self.logs for name in log.estimates[metric]))
 
     def of(self, metric: str, estimator: str) -> list[Judged]:
         """The logs on which an estimator is defined: self-normalised ones need a match in every slot."""
-        return [log for log in self.logs if f"{metric} {estimator}" in log.estimates]
+        return [log for log in self.logs if estimator in log.estimates[metric]]
 
     def estimates(self, metric: str, estimator: str) -> list[Estimate]:
         """One estimate a log."""
-        return [log.estimates[f"{metric} {estimator}"] for log in self.of(metric, estimator)]
+        return [log.estimates[metric][estimator] for log in self.of(metric, estimator)]
 
     def summary(self, metric: str, estimator: str) -> Summary:
         """The estimator's errors and coverage."""
@@ -159,7 +157,7 @@ def _judge(law: Law, seed: int) -> dict[str, Judged]:
         for name, estimates in of_case.items():
             for metric in METRICS:
                 for estimator in ("dm", "dr", "cascade_dr"):
-                    estimates[f"{metric} {estimator}{PAGE_AWARE}"] = aware[name][f"{metric} {estimator}"]
+                    estimates[metric][f"{estimator}{PAGE_AWARE}"] = aware[name][metric][estimator]
     return {name: Judged(estimates, log.values[cases[name]]) for name, estimates in of_case.items()}
 
 
@@ -167,28 +165,16 @@ def _estimates(
     shop: JudgedShop, log: Log, cases: Mapping[str, str], settings: Settings, *, page_aware: bool
 ) -> dict[str, Estimates]:
     """What stage evaluate would say of the policy of each case."""
-    params, pages = settings.evaluate, log.pages
-    model = RewardModel.fit(
-        shop.encoder,
-        pages.encoded,
-        page_units(pages.user_id, pages.page_id),
-        pages.module,
-        {"click": pages.click, "purchase": pages.purchase},
-        params.reward_model.model_copy(update={"page_aware": page_aware}),
-        policies=("random",),
-        seed=params.seed,
-        threads=1,
-        progress=False,
-    )
-    logged = LoggedPages(pages, model, params)
+    q = settings.evaluate.reward_model.model_copy(update={"page_aware": page_aware})
+    params = settings.evaluate.model_copy(update={"reward_model": q})
+    model = fit_reward_model(log.pages, shop.encoder, ("random",), ("random",), params, progress=False)
+    logged = LoggedPages(log.pages, model, params)
     bootstrap = logged.bootstrap()
     of_case: dict[str, Estimates] = {}
     for name, target in cases.items():
         values = report.estimates(logged.value(log.targets[target]), bootstrap)
         of_case[name] = {
-            f"{metric} {estimator}": estimate
+            metric: {each: estimate for each in ESTIMATORS if (estimate := values[f"{metric}_{each}"].estimate)}
             for metric in METRICS
-            for estimator in ESTIMATORS
-            if (estimate := values[f"{metric}_{estimator}"].estimate)
         }
     return of_case

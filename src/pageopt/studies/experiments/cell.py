@@ -15,8 +15,8 @@ from pageopt.config import EvaluateParams, ExperimentsParams, SearchParams, Trai
 from pageopt.errors import ConfigError
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages
-from pageopt.evaluation.figures import Figure, Ranking
-from pageopt.evaluation.shown import Label, ShownPages
+from pageopt.evaluation.figures import Ranking
+from pageopt.evaluation.predictions import ranking
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS, Head
 from pageopt.search.graph import PageGraph, decide
@@ -111,15 +111,8 @@ def _ranking(
     A model without a purchase head is asked by its own, as in the paper's Table 4. The threshold of F1 is that of the
     validation split.
     """
-    label: Label = "purchase"
-    objective = objective_of(model, search)
-    head = HEADS.index(objective if model.network and len(model.losses) == 1 else label)
-    threshold = ShownPages(valid, label).threshold(ranker.score(valid)[..., head])
-    metrics = ShownPages(world.judged, label).metrics(
-        ranker.score(world.judged)[..., head],
-        threshold,
-        seed=params.seed,
-        replicates=min(params.bootstrap, 100),
-        confidence=params.confidence,
-    )
-    return Ranking(**{metric: Figure.of(estimate) for metric, estimate in metrics.items()})
+    head = HEADS.index(objective_of(model, search) if model.network and len(model.losses) == 1 else "purchase")
+    scores = {model.title: (ranker.score(world.judged)[..., head], ranker.score(valid)[..., head])}
+    fewer = params.model_copy(update={"bootstrap": min(params.bootstrap, 100)})
+    _, figures = ranking(world.judged, valid, "purchase", scores, fewer)
+    return Ranking(**figures[model.title])

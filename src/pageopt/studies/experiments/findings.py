@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from pageopt.artefact import Artefact
+from pageopt.config import ExperimentsParams
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.abtest import Lift
 from pageopt.evaluation.estimate import Estimate
@@ -16,19 +17,13 @@ from pageopt.models.item.heads import Head
 from pageopt.studies.experiments.figures import MEND
 from pageopt.studies.experiments.lifts import OverSeeds, Word
 
+_PARAMS = [(name, field.annotation) for name, field in ExperimentsParams.model_fields.items()]
+_Experiments = msgspec.defstruct("_Experiments", _PARAMS, frozen=True, kw_only=True)
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The params that the figures depend on; `seconds` is what the run took, where it is known."""
 
-    seeds: tuple[int, ...]
-    log_pages: int
-    judged_pages: int
-    exploration_pages: int
-    steep_slot_bias: float
-    bootstrap: int
-    looks: int
-    processes: int
-    threads: int
+class Settings(_Experiments, frozen=True, kw_only=True):  # type: ignore[misc, valid-type, call-arg]
+    """The params that the figures depend on, those of section experiments first; `seconds` is what the run took."""
+
     objective: Head
     confidence: float
     modules: int

@@ -15,13 +15,12 @@ from pageopt.errors import ConfigError, TrainingError
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
 from pageopt.features.slot_bias import SlotBias
-from pageopt.models.common.tabular import TabularFeatures
+from pageopt.models.common.tabular import TREES, TabularFeatures
 from pageopt.models.item.data import page_tensors
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.policies.greedy import greedy_pages
 
 _PAGES_AT_ONCE = 1000
-_BINS = 64
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,10 @@ class BoostedTrees:
             if not 0 < rate < 1:
                 raise TrainingError(f"BoostedTrees: every label of {loss!r} is {rate:.0f}. Leave it out of the losses.")
             boosters[HEADS[HEAD_OF_LOSS[loss]]] = xgboost.train(
-                {
-                    "objective": "binary:logistic",
-                    "tree_method": "hist",
+                TREES
+                | {
                     "max_depth": self._params.depth,
                     "eta": self._params.learning_rate,
-                    "max_bin": _BINS,
-                    # In units of p(1 − p): a leaf needs some 100 impressions at 5 % clicks.
-                    "min_child_weight": 5.0,
                     "base_score": rate,
                     "nthread": self._params.threads,
                     "seed": self._params.seed,
