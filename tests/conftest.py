@@ -19,7 +19,7 @@ from pageopt.problems.item import ITEM
 class KnownUsers:
     """A store with one user."""
 
-    def features(self, user_id: str | None, category: str | None) -> dict[str, Any]:
+    def features(self, user_id: str | None, category: str | None, at_us: int) -> dict[str, Any]:
         return {"user_click_24h": 5.0 if user_id == "u1" else 0.0}
 
 
@@ -97,6 +97,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pageopt.config import SearchParams, TrainParams
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
+    from pageopt.features.store.folding import Known
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
@@ -131,7 +132,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = UserState(layout, 0)
     known.add("click", 0, family="bought", category="shoes")
     write_snapshot(
-        prepared / "users.sqlite", [UserRow("u1", known, {"age": 7.0})], layout, reference_us=0, declared=["age"]
+        prepared / "users.sqlite",
+        [UserRow("u1", known, {"age": 7.0})],
+        layout,
+        reference_us=0,
+        declared=["age"],
+        known=Known(dict(zip(*modules.values(), strict=True)), {"i1": "shoes", "i2": "bags"}, 0),
     )
     pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
     torch.manual_seed(1)

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from pageopt.engine.decide import Decider
+from pageopt.features.counters import CounterLayout
+from pageopt.features.store.snapshot import UserSnapshot, write_snapshot
+from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.serving.app import PageApp, create_app
-from pageopt.serving.events import EventStore
+from pageopt.serving.events import EventLog
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,17 @@ def events_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(engine: Any, events_file: Path) -> PageApp:
-    return create_app(Decider(engine, engine.users, "7"), EventStore(events_file))
+def event_log(events_file: Path, tmp_path: Path) -> Callable[[], EventLog]:
+    """What one worker has to write events with."""
+    layout = CounterLayout((24.0,), ("click",), ("click",), ("alike",), ("shoes",))
+    write_snapshot(tmp_path / "users.sqlite", [], layout, reference_us=0, declared=())
+    users = UserSnapshot(tmp_path / "users.sqlite")
+    return lambda: EventLog(SqliteUserStore(events_file, users), events_file)
+
+
+@pytest.fixture
+def app(engine: Any, event_log: Callable[[], EventLog]) -> PageApp:
+    return create_app(Decider(engine, engine.users, "7"), event_log())
 
 
 @pytest.fixture

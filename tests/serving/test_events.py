@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pageopt.errors import RequestError, StoreError
-from pageopt.serving.events import EventStore, parse_events
+from pageopt.serving.events import EventLog, parse_events
 
 NOW = 1_760_000_000.0
 Post = Callable[[str, Any], Any]
+NewLog = Callable[[], EventLog]
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -40,30 +41,30 @@ def stored(path: Path, table: str) -> list[tuple[Any, ...]]:
         return db.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall()
 
 
-def test_a_row_is_stored_as_the_contract_has_it(events_file: Path) -> None:
-    receipt = EventStore(events_file).add(parse_events(body(event()), NOW))
+def test_a_row_is_stored_as_the_contract_has_it(event_log: NewLog, events_file: Path) -> None:
+    receipt = event_log().add(parse_events(body(event()), NOW))
     assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (1, 0, [])
     assert stored(events_file, "events") == [
         ("e1", 1_759_305_600_000_001, "u1", "purchase", "p1", "m1", 2, "i1", 9.5, 1_760_000_000_000_000)
     ]
 
 
-def test_times_as_text_in_utc_and_as_microseconds_are_the_same(events_file: Path) -> None:
+def test_times_as_text_in_utc_and_as_microseconds_are_the_same(event_log: NewLog, events_file: Path) -> None:
     rows = [event(event_id="a", ts="2025-10-01T08:00:00Z"), event(event_id="b", ts=1_759_305_600_000_000)]
-    EventStore(events_file).add(parse_events(body(*rows), NOW))
+    event_log().add(parse_events(body(*rows), NOW))
     assert len({row[1] for row in stored(events_file, "events")}) == 1
 
 
-def test_only_id_time_and_kind_are_needed(events_file: Path) -> None:
+def test_only_id_time_and_kind_are_needed(event_log: NewLog) -> None:
     batch = parse_events(body({"event_id": "e", "ts": 1_759_305_600_000_000, "kind": "click"}), NOW)
-    assert EventStore(events_file).add(batch).accepted == 1
+    assert event_log().add(batch).accepted == 1
 
 
-def test_known_event_ids_are_duplicates_in_a_batch_and_across(events_file: Path) -> None:
-    store = EventStore(events_file)
+def test_known_event_ids_are_duplicates_in_a_batch_and_across(event_log: NewLog, events_file: Path) -> None:
+    store = event_log()
     first = store.add(parse_events(body(event(), event(kind="cart"), event(event_id="e2")), NOW))
     assert (first.accepted, first.duplicates) == (2, 1)
-    again = EventStore(events_file).add(parse_events(body(event(event_id="e2"), event(event_id="e3")), NOW))
+    again = event_log().add(parse_events(body(event(event_id="e2"), event(event_id="e3")), NOW))
     assert (again.accepted, again.duplicates) == (1, 1)
     assert [row[3] for row in stored(events_file, "events")] == ["purchase"] * 3
 
@@ -92,9 +93,9 @@ def test_known_event_ids_are_duplicates_in_a_batch_and_across(events_file: Path)
     ],
 )
 def test_a_row_that_breaks_the_contract_goes_to_quarantine(
-    events_file: Path, row: Any, event_id: str | None, why: str
+    event_log: NewLog, events_file: Path, row: Any, event_id: str | None, why: str
 ) -> None:
-    receipt = EventStore(events_file).add(parse_events(body(row, event(event_id="good")), NOW))
+    receipt = event_log().add(parse_events(body(row, event(event_id="good")), NOW))
     assert receipt.accepted == 1
     assert [entry.event_id for entry in receipt.quarantined] == [event_id]
     assert why in receipt.quarantined[0].why
@@ -102,9 +103,9 @@ def test_a_row_that_breaks_the_contract_goes_to_quarantine(
     assert (stored_id, stored_why, json.loads(text)) == (event_id, receipt.quarantined[0].why, row)
 
 
-def test_bytes_that_are_not_utf8_are_quarantined_alone(events_file: Path) -> None:
+def test_bytes_that_are_not_utf8_are_quarantined_alone(event_log: NewLog) -> None:
     raw = body(event(), event(event_id="e2", item_id="?")).replace(b'"?"', b'"\xff"')
-    receipt = EventStore(events_file).add(parse_events(raw, NOW))
+    receipt = event_log().add(parse_events(raw, NOW))
     assert (receipt.accepted, [entry.why for entry in receipt.quarantined]) == (1, ["not UTF-8"])
 
 
@@ -145,18 +146,18 @@ def test_a_disk_that_cannot_be_written_is_said_and_healed(post: Post, events_fil
     assert post("/record_events", {"events": [event()]}).json["accepted"] == 1
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    path = tmp_path / "events.sqlite"
-    path.write_bytes(b"not a database" * 100)
+def test_a_file_that_is_no_database(event_log: NewLog, events_file: Path) -> None:
+    events_file.parent.mkdir()
+    events_file.write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match=r"events\.sqlite"):
-        EventStore(path).add(parse_events(body(event()), NOW))
+        event_log().add(parse_events(body(event()), NOW))
 
 
-def test_workers_write_side_by_side(events_file: Path) -> None:
-    stores = [EventStore(events_file) for _ in range(4)]
+def test_workers_write_side_by_side(event_log: NewLog, events_file: Path) -> None:
+    stores = [event_log() for _ in range(4)]
     receipts = []
 
-    def write(store: EventStore) -> None:
+    def write(store: EventLog) -> None:
         for i in range(10):
             receipts.append(store.add(parse_events(body(*[event(event_id=f"e{i}-{j}") for j in range(5)]), NOW)))
 

@@ -13,7 +13,6 @@ from pageopt.engine.decide import Answer, Decider
 from pageopt.engine.requests import Page, parse_page
 from pageopt.problems.item import ITEM
 from pageopt.serving.app import create_app
-from pageopt.serving.events import EventStore
 from pageopt.serving.served import ServedLog
 
 
@@ -96,9 +95,9 @@ def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, de
     assert lost() == before + 1
 
 
-def test_the_application_keeps_what_it_answers(path: Path, engine: Any, tmp_path: Path, talk: Any, page: Any) -> None:
+def test_the_application_keeps_what_it_answers(path: Path, engine: Any, event_log: Any, talk: Any, page: Any) -> None:
     log = ServedLog(path, ITEM)
-    application = create_app(Decider(engine, engine.users, "7"), EventStore(tmp_path / "events.sqlite"), log)
+    application = create_app(Decider(engine, engine.users, "7"), event_log(), log)
     assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
     assert talk("/rank_page", b"{}", app=application).status == 400
     log.close()

@@ -22,6 +22,7 @@ from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import MAX_PAGE_BYTES, parse_page
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.release import bento as bentos
 from pageopt.release.gates.load import drive
 from pageopt.release.registry import Version
@@ -41,6 +42,10 @@ HEAVY = (
     "sklearn",
     "xgboost",
 )
+
+
+def now() -> int:
+    return time.time_ns() // 1000
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -121,7 +126,7 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 
 def test_a_page_over_http_is_the_page_of_the_bundle(client: httpx.Client, bundle: Path, page: Any) -> None:
-    decider = Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), "12")
+    decider = Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), "12", now)
     for changes in (
         {},
         {"user_id": "u1"},
@@ -207,6 +212,28 @@ def test_events_are_kept_below_the_folder_the_server_was_started_in(client: http
     assert receipt["quarantined"][0]["event_id"] == "half"
     with closing(sqlite3.connect(served.folder / ".pageopt" / "events.sqlite")) as db:
         assert db.execute("SELECT kind FROM events WHERE event_id = 'told'").fetchall() == [("click",)]
+
+
+def test_an_event_changes_the_next_page_of_its_user_and_of_nobody_else(
+    client: httpx.Client, served: Served, bundle: Path, page: Any
+) -> None:
+    def score(user_id: str) -> float:
+        return client.post("/rank_page", json=page(user_id=user_id)).json()["page_score"]
+
+    before, other = score("fresh"), score("another")
+    assert before == other
+    click = {"kind": "click", "user_id": "fresh", "page_id": "p1", "module_id": "m1", "item_id": "i1"}
+    events = [{**click, "event_id": f"fresh-{number}", "ts": now() - number * 1_000_000} for number in (1, 2, 3)]
+    receipt = client.post("/record_events", json={"events": events}).json()
+    assert receipt == {"accepted": 3, "duplicates": 0, "quarantined": []}
+    after = score("fresh")
+    assert abs(after - before) > 1e-4
+    assert score("another") == other
+    users = SqliteUserStore(served.folder / ".pageopt" / "events.sqlite", UserSnapshot(bundle / "users.sqlite"))
+    assert users.features("fresh", "shoes", now())["user_family_click_24h_bought"] == pytest.approx(3, rel=1e-2)
+    decider = Decider(PageEngine(bundle), users, "12", now)
+    expected, _ = decider.answer(parse_page(json.dumps(page(user_id="fresh")).encode(), decider.limits))
+    assert after == pytest.approx(expected.page_score, rel=1e-3)
 
 
 def test_decided_pages_are_kept_where_a_file_is_named(client: httpx.Client, served: Served, page: Any) -> None:

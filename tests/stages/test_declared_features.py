@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pageopt.engine.page_engine import PageEngine
+from pageopt.features.store.base import AS_IT_STANDS
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.problems.item import ITEM
 from pageopt.stages import check, collect, export, prepare, train
@@ -128,7 +129,7 @@ def engine(bundle: Path) -> PageEngine:
 def test_a_declared_column_decides_the_page(
     bundle: Path, engine: PageEngine, wanted: str, user: str, features: dict
 ) -> None:
-    fields = UserSnapshot(bundle / "users.sqlite").features(user, "c")
+    fields = UserSnapshot(bundle / "users.sqlite").features(user, "c", AS_IT_STANDS)
     fields |= {"platform": "web", "hero_category": "c", "hero_title": "thing", "hero_price": 5.0, **features}
     decision = engine.rank_one(fields, range(len(engine.module_ids)))
     chance = dict(zip(decision.modules[0].tolist(), decision.probabilities[0, :, 0].tolist(), strict=True))

@@ -86,7 +86,7 @@ def test_the_pool(workspace) -> None:
     rows = pool.to_pylist()
     snapshot = UserSnapshot(workspace.prepared / "users.sqlite")
     for row in rows:
-        for name, value in snapshot.features(row["user_id"], row["hero_category"]).items():
+        for name, value in snapshot.features(row["user_id"], row["hero_category"], snapshot.reference_us).items():
             assert row[name] == value
         item = int(row["hero_item_id"][1:])
         assert row["hero_title"] in (f"thing {item}", None)

@@ -9,12 +9,13 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 
 import numpy as np
 
 from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import Limits
-from pageopt.features.store.base import UserStore
+from pageopt.features.store.base import AS_IT_STANDS, UserReader
 from pageopt.policies.static import static_pages
 from pageopt.problems.item import Answer, Page, Shown
 
@@ -25,12 +26,18 @@ STATIC = "static"
 
 
 class Decider:
-    """Answers item pages with one model, of the name `version`, and what `users` knows of those who look at them."""
+    """Answers item pages with one model, of the name `version`, and what `users` knows of those who look at them.
 
-    def __init__(self, engine: PageEngine, users: UserStore, version: str) -> None:
+    Users are read as of `clock()`, microseconds since 1970 UTC; without it as they stand, the same at any time.
+    """
+
+    def __init__(
+        self, engine: PageEngine, users: UserReader, version: str, clock: Callable[[], int] = lambda: AS_IT_STANDS
+    ) -> None:
         self._engine = engine
         self._users = users
         self.problem = engine.problem
+        self._clock = clock
         self.version = version
         self._everything = list(range(len(engine.module_ids)))
         self._names = [engine.families[family] for family in engine.module_family.tolist()]
@@ -65,7 +72,7 @@ class Decider:
     def _rank(self, page: Page, candidates: list[int], slots: int) -> tuple[list[Shown], float]:
         said = self.problem.raw(page)
         # What the request says about the user is newer than the store.
-        fields = self._users.features(page.user_id, said[self.problem.category]) | said
+        fields = self._users.features(page.user_id, said[self.problem.category], self._clock()) | said
         decision = self._engine.rank_one(fields, candidates, slots)
         if not (np.isfinite(decision.probabilities).all() and np.isfinite(decision.score).all()):
             raise ArithmeticError("the model's output is not finite")

@@ -90,6 +90,11 @@ class CounterLayout:
         """Index of the longest half-life, which decides the top category and family."""
         return int(np.argmax(self.half_lives_hours))
 
+    @cached_property
+    def lives_us(self) -> np.ndarray:
+        """Every half-life in whole microseconds, `[H]`."""
+        return np.array([self.half_life_us(index) for index in self.half_lives])
+
     def half_life_us(self, index: int) -> int:
         """Half-life in whole microseconds."""
         return round(self.half_lives_hours[index] * HOUR)
@@ -152,8 +157,7 @@ class UserState:
 
     def _decay(self, microseconds: int) -> np.ndarray:
         """2^{−Δ/h} for every half-life, `[H]`."""
-        lives = np.array([self.layout.half_life_us(index) for index in self.layout.half_lives])
-        return np.exp2(-microseconds / lives)
+        return np.exp2(-microseconds / self.layout.lives_us)
 
     def decayed_to(self, ts_us: int) -> "UserState":
         """The state at a later time. Raises ValueError for an earlier one, which the counters no longer know."""

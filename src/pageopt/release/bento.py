@@ -18,6 +18,7 @@ import httpx
 
 from pageopt.code import copy
 from pageopt.errors import ReleaseError
+from pageopt.features.store.base import AS_IT_STANDS
 from pageopt.release.registry import Version
 from pageopt.workspace import Workspace
 
@@ -134,8 +135,8 @@ def free_port() -> int:
 def serving(workspace: Workspace, tag: str) -> Iterator[str]:
     """Serve a Bento on a free port while the block runs; yields its address.
 
-    Its events go to a file of their own, thrown away afterwards. Raises ReleaseError with the server's last words if it
-    does not become ready.
+    Its events go to a file of their own, thrown away afterwards, and users are as their snapshot has them. Raises
+    ReleaseError with the server's last words if it does not become ready.
     """
     scratch = workspace.state / "trial"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -151,6 +152,7 @@ def serving(workspace: Workspace, tag: str) -> Iterator[str]:
                 workspace.bento_home,
                 PAGEOPT_EVENTS=str(scratch / "events.sqlite"),
                 PAGEOPT_SERVED="",
+                PAGEOPT_AT=str(AS_IT_STANDS),
                 PAGEOPT_BUNDLE="",
             ),
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from pageopt.engine.decide import Decider
 from pageopt.engine.requests import Limits, parse_page
 from pageopt.errors import RequestError, StoreError
 from pageopt.serving import metrics
-from pageopt.serving.events import EventStore, parse_events
+from pageopt.serving.events import EventLog, parse_events
 from pageopt.serving.operations import OPERATIONS
 from pageopt.serving.refusal import refusal
 from pageopt.serving.served import ServedLog
@@ -45,7 +45,7 @@ class PageApp:
 
     def __init__(self) -> None:
         self._decider: Decider | None = None
-        self._events: EventStore | None = None
+        self._events: EventLog | None = None
         self._served: ServedLog | None = None
         self._in_flight = 0
         self._handlers = {"/rank_page": self._rank_page, "/record_events": self._record_events}
@@ -53,8 +53,8 @@ class PageApp:
         # One thread: SQLite takes one writer at a time, and order of arrival is kept.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
-    def attach(self, decider: Decider, events: EventStore, served: ServedLog | None = None) -> None:
-        """Answer as `decider` does, store events in `events` and decided pages in `served`."""
+    def attach(self, decider: Decider, events: EventLog, served: ServedLog | None = None) -> None:
+        """Answer as `decider` does, give events to `events` and decided pages in `served`."""
         self._decider = decider
         self._events = events
         self._served = served
@@ -128,7 +128,7 @@ class PageApp:
         return msgspec.json.encode(receipt)
 
 
-def create_app(decider: Decider, events: EventStore, served: ServedLog | None = None) -> PageApp:
+def create_app(decider: Decider, events: EventLog, served: ServedLog | None = None) -> PageApp:
     """The ASGI application with a model attached."""
     app = PageApp()
     app.attach(decider, events, served)

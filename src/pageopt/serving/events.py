@@ -1,22 +1,23 @@
-"""What happened on served pages: rows of the contract's `events` table, kept in SQLite until the next collect.
+"""What happened on served pages: rows of the contract's `events` table, for the users' store.
 
-A row that breaks the contract goes to the table `quarantine` with the reason; nothing is dropped. Whether a module or a
-page is known is for the stage `check` to say, which has all tables: an endpoint that runs an older model must not turn
-away clicks on newer modules.
+A row that breaks the contract goes to the table `quarantine` of a file with the reason; nothing is dropped. Whether a
+module or a page is known is for the stage `check` to say, which has all tables: an endpoint that runs an older model
+must not turn away clicks on newer modules.
 """
 
 import re
 import sqlite3
-import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from pageopt.engine.requests import refuse, shorten
 from pageopt.errors import RequestError, StoreError
+from pageopt.features.store.base import EventRow, UserStore
 from pageopt.problems.item import Id, Price, Text
 
 MAX_EVENTS = 1000
@@ -70,10 +71,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one request: for the table `events`, and for the table `quarantine`; `received` in µs since 1970."""
+    """Rows of one request: for the store, and for the table `quarantine`; `received` in µs since 1970."""
 
     received: int
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[EventRow] = field(default_factory=list)
     quarantined: list[tuple[Quarantined, str]] = field(default_factory=list)
 
 
@@ -107,7 +108,7 @@ def parse_events(body: bytes, now: float) -> Batch:
             batch.quarantined.append((Quarantined(_event_id(row), _why(error)), text))
             continue
         batch.rows.append(
-            (
+            EventRow(
                 event.event_id,
                 ts,
                 event.user_id,
@@ -158,63 +159,26 @@ def _event_id(row: bytes) -> str | None:
 
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-    event_id TEXT PRIMARY KEY, ts INTEGER NOT NULL, user_id TEXT, kind TEXT NOT NULL, page_id TEXT, module_id TEXT,
-    slot INTEGER, item_id TEXT, price REAL, received INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS quarantine (received INTEGER NOT NULL, event_id TEXT, why TEXT NOT NULL, row TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS quarantine (received INTEGER NOT NULL, event_id TEXT, why TEXT NOT NULL, row TEXT NOT NULL)
 """
 
 
-class EventStore:
-    """Events in one SQLite file that all workers of the endpoint append to.
+class EventLog:
+    """Takes batches: good rows to `store`, the others to a table of the SQLite file `path`."""
 
-    The file and its folder are made at the first write, so that an endpoint without a disk still ranks pages; after an
-    error the next write opens the file again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
+    def __init__(self, store: UserStore, path: Path) -> None:
+        self._store = store
+        self._path = Path(path)
 
     def add(self, batch: Batch) -> Receipt:
-        """Store a batch in one transaction, known event ids left out. Raises StoreError if nothing was stored."""
-        with self._lock:
+        """Keep a batch, known event ids left out. Raises StoreError if some of it was not kept: then add it again."""
+        accepted = self._store.fold(batch.rows)
+        if batch.quarantined:
+            rows = [(batch.received, entry.event_id, entry.why, row) for entry, row in batch.quarantined]
             try:
-                accepted = self._write(self._db or self._open(), batch)
-            except (sqlite3.Error, OSError) as error:
-                self._close()
-                raise StoreError(f"{self.path} cannot be written: {error}. Check the disk and its rights.") from error
+                with closing(sqlite3.connect(self._path, timeout=5.0)) as db, db:
+                    db.execute(_SCHEMA)
+                    db.executemany("INSERT INTO quarantine VALUES (?,?,?,?)", rows)
+            except sqlite3.Error as error:
+                raise StoreError(f"{self._path} cannot be written: {error}. Check the disk and its rights.") from error
         return Receipt(accepted, len(batch.rows) - accepted, [entry for entry, _ in batch.quarantined])
-
-    def close(self) -> None:
-        """Let go of the file; a later `add` opens it again."""
-        with self._lock:
-            self._close()
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Whichever thread writes holds the lock.
-        self._db = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
-        return self._db
-
-    def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    @staticmethod
-    def _write(db: sqlite3.Connection, batch: Batch) -> int:
-        with db:
-            before = db.total_changes
-            db.executemany("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", batch.rows)
-            accepted = db.total_changes - before
-            db.executemany(
-                "INSERT INTO quarantine VALUES (?,?,?,?)",
-                [(batch.received, entry.event_id, entry.why, row) for entry, row in batch.quarantined],
-            )
-        return accepted

@@ -6,6 +6,7 @@ are the champion's.
 Environment variables
     PAGEOPT_BUNDLE   another exported bundle
     PAGEOPT_EVENTS   the SQLite file that events go to; default: .pageopt/events.sqlite below the current folder
+    PAGEOPT_AT       microseconds since 1970 to read users as of, 0 for the end of the log; default: each request's time
     PAGEOPT_SERVED   a SQLite file that every decided page goes to; default: none, since it grows with the traffic
     PAGEOPT_WORKERS  processes, default 1; each takes one core
     BENTOML_HOST, BENTOML_PORT  where to listen; default 127.0.0.1 and 3000
@@ -13,6 +14,8 @@ Environment variables
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,10 @@ from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import ConfigError, ExportError, PageoptError
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.serving import openapi
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
-from pageopt.serving.events import EventStore
+from pageopt.serving.events import EventLog
 from pageopt.serving.operations import OPERATIONS
 from pageopt.serving.served import ServedLog
 from pageopt.serving.version import model_version
@@ -48,13 +52,24 @@ def _path(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).absolute()
 
 
-def _load() -> Decider:
+def _clock() -> Callable[[], int]:
+    text = os.environ.get("PAGEOPT_AT")
+    if not text:
+        return lambda: time.time_ns() // 1000
+    if not text.isdecimal():
+        raise ConfigError(f"PAGEOPT_AT is {text!r}; give a time in whole microseconds since 1970.")
+    return lambda: int(text)
+
+
+def _load() -> tuple[Decider, EventLog]:
     bundle = _path("PAGEOPT_BUNDLE", _BUNDLE)
     if not bundle.exists():
         raise ExportError(
             f"{bundle} is not there: no model was promoted in this project yet. Train and release: make run"
         )
-    return Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), model_version(bundle))
+    events = _path("PAGEOPT_EVENTS", _EVENTS)
+    users = SqliteUserStore(events, UserSnapshot(bundle / "users.sqlite"))
+    return Decider(PageEngine(bundle), users, model_version(bundle), _clock()), EventLog(users, events)
 
 
 class _PlainService(Service[Any]):
@@ -117,9 +132,9 @@ class PageService:
 
     def __init__(self) -> None:
         served = os.environ.get("PAGEOPT_SERVED")
-        decider = _load()
+        decider, events = _load()
         self._served = ServedLog(Path(served), decider.problem) if served else None
-        _app.attach(decider, EventStore(_path("PAGEOPT_EVENTS", _EVENTS)), self._served)
+        _app.attach(decider, events, self._served)
 
     @bentoml.on_shutdown
     def finish(self) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from pageopt import config
 from pageopt.config import PageParams, SimulatePagesParams
 from pageopt.features.encoder import Encoder
-from pageopt.features.store.base import UserStore
+from pageopt.features.store.base import AS_IT_STANDS, UserReader
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.problems.all import problem_of
 from pageopt.problems.base import Problem
@@ -61,7 +61,7 @@ def simulated_pages(
     seen: pa.Table,
     schema: pa.Schema,
     encoder: Encoder,
-    users: UserStore,
+    users: UserReader,
     pages: int,
     random: np.random.Generator,
 ) -> pa.Table:
@@ -82,7 +82,8 @@ def simulated_pages(
     for row in np.flatnonzero(chance < _NOBODY + _NEWCOMER):
         visitors[row] = None if chance[row] < _NOBODY else f"newcomer-{row:07}"
     columns["user_id"] = visitors
-    features = [users.features(*pair) for pair in zip(visitors, columns[problem.category], strict=True)]
+    subjects = zip(visitors, columns[problem.category], strict=True)
+    features = [users.features(user_id, category, AS_IT_STANDS) for user_id, category in subjects]
     for name in (*by_source["user"], *by_source["counter"]):
         columns[name] = [row[name] for row in features]
     real = seen["candidates"].take(pa.array(random.integers(len(seen), size=pages))).to_pylist()

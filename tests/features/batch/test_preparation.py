@@ -15,7 +15,9 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
+from pageopt.features.store.base import AS_IT_STANDS, EventRow
 from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.problems.item import ITEM
 from pageopt.tables.database import database
 
@@ -208,32 +210,64 @@ def test_load_pages(prepared, rows) -> None:
             assert lists == [row["candidates"] for row in mine]
 
 
-def test_serving_counts_as_the_batch_does(prepared, rows, random_logs, tmp_path) -> None:
-    """A page at the very end of the log gets from the snapshot what the batch would give it."""
+@pytest.fixture(scope="module")
+def nightly(random_logs, tmp_path_factory):
+    """What is prepared of a log that ends in the middle, with a page of every user at its very end."""
+    logs, folder = random_logs(), tmp_path_factory.mktemp("nightly")
+    cut = sorted(page["ts"] for page in logs.rows["pages"])[len(logs.rows["pages"]) // 2]
+    for name in ("pages", "events"):
+        logs.rows[name] = [row for row in logs.rows[name] if row["ts"] < cut]
+    for number in range(30):
+        ids = {"page_id": f"z{number:02}", "user_id": f"u{number:02}", "hero_item_id": f"i{number:02}"}
+        logs.rows["pages"].append({**logs.rows["pages"][0], **ids, "ts": cut})
+    left = {page["page_id"] for page in logs.rows["pages"]}
+    logs.rows["impressions"] = [row for row in logs.rows["impressions"] if row["page_id"] in left]
+    prepare(logs, folder)
+    return folder / "prepared"
+
+
+def assert_as_prepared(features, row) -> None:
+    for name, value in features.items():
+        if isinstance(value, float):
+            assert row[name] == pytest.approx(value, rel=1e-6, abs=1e-30), (row["page_id"], name)
+        else:
+            assert row[name] == value, (row["page_id"], name)
+
+
+def test_serving_counts_as_the_batch_does(prepared, nightly) -> None:
+    """A page at the very end of the log gets from the snapshot what the batch gives it."""
     logs, folder, _ = prepared
-    snapshot = UserSnapshot(folder / "users.sqlite")
-    assert snapshot.declared == ("tier",)
-    end = snapshot.reference_us
+    end = UserSnapshot(folder / "users.sqlite").reference_us
     assert end == 1 + max(row["ts"] for name in ("pages", "events") for row in logs.rows[name])
-    longer = random_logs()
-    probe = dict(longer.rows["pages"][0])
-    users = [f"u{n:02}" for n in range(30)]
-    for number, user in enumerate(users):
-        hero = f"i{number % 30:02}"
-        longer.rows["pages"].append(
-            {**probe, "page_id": f"z{number:02}", "ts": end, "user_id": user, "hero_item_id": hero}
-        )
-    prepare(longer, tmp_path)
-    table = pq.read_table(tmp_path / "prepared" / "test", partitioning=None)
-    found = [row for row in table.to_pylist() if row["page_id"].startswith("z")]
-    assert len(found) == 30
-    for row in found:
-        features = snapshot.features(row["user_id"], row["hero_category"])
-        for name, value in features.items():
-            if isinstance(value, float):
-                assert row[name] == pytest.approx(value, rel=1e-6, abs=1e-30), (row["page_id"], name)
-            else:
-                assert row[name] == value
+    snapshot = UserSnapshot(nightly / "users.sqlite")
+    assert snapshot.declared == ("tier",)
+    table = pq.read_table(nightly / "test", partitioning=None)
+    last = [row for row in table.to_pylist() if row["page_id"].startswith("z")]
+    assert len(last) == 30
+    for row in last:
+        assert_as_prepared(snapshot.features(row["user_id"], row["hero_category"], snapshot.reference_us), row)
+
+
+@pytest.mark.parametrize("arrival", ["in order", "shuffled", "threefold"])
+def test_snapshot_and_events_since_give_every_later_page_what_the_batch_gives_it(
+    prepared, rows, nightly, tmp_path, arrival
+) -> None:
+    logs, *_ = prepared
+    snapshot = UserSnapshot(nightly / "users.sqlite")
+    events = [EventRow(**row) for row in sorted(logs.rows["events"], key=lambda row: (row["ts"], row["event_id"]))]
+    if arrival != "in order":
+        np.random.default_rng(3).shuffle(events)
+    store = SqliteUserStore(tmp_path / "events.sqlite", snapshot)
+    times = 3 if arrival == "threefold" else 1
+    assert [store.fold(events) for _ in range(times)] == [len(events), 0, 0][:times]
+    later = 0
+    for row in rows.values():
+        us = round(row["ts"].timestamp() * 1e6)
+        if us >= snapshot.reference_us:
+            assert_as_prepared(store.features(row["user_id"], row["hero_category"], us), row)
+            later += row["user_id"] is not None
+    assert later > 200
+    assert sum(event.page_id is None and event.ts >= snapshot.reference_us for event in events) > 10
 
 
 def test_the_same_logs_give_the_same_bytes(prepared, random_logs, tmp_path) -> None:
@@ -316,7 +350,9 @@ def test_logs_of_one_policy_without_users_or_events(random_logs, tmp_path) -> No
     assert not schema.has_purchase
     pages = load_pages(tmp_path / "prepared" / "test", Encoder.load(tmp_path / "prepared" / "encoder"))
     assert len(pages) == 40
-    assert UserSnapshot(tmp_path / "prepared" / "users.sqlite").features("u01", "hats")["user_click_1h"] == 0
+    assert (
+        UserSnapshot(tmp_path / "prepared" / "users.sqlite").features("u01", "hats", AS_IT_STANDS)["user_click_1h"] == 0
+    )
 
 
 def test_single_slots_and_thompson_only(random_logs, tmp_path) -> None:

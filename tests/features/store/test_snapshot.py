@@ -8,6 +8,7 @@ import pytest
 
 from pageopt.errors import ContractError
 from pageopt.features.counters import HOUR, CounterLayout, UserState, page_counters
+from pageopt.features.store.base import AS_IT_STANDS
 from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
 
 T0 = 1_700_000_000_000_000
@@ -57,21 +58,32 @@ def test_what_was_written_is_read(path) -> None:
             continue
         for group in LAYOUT.groups:
             assert np.array_equal(state.values[group.name], user.state.values[group.name])
-        features = snapshot.features(user.user_id, "category 03")
+        features = snapshot.features(user.user_id, "category 03", AS_IT_STANDS)
         assert features == page_counters(user.state, "category 03", LAYOUT) | dict(user.declared)
+
+
+def test_counters_fade_from_the_time_they_stand_at_and_know_no_earlier_one(path) -> None:
+    snapshot = UserSnapshot(path)
+    as_it_stands = snapshot.features("user-000", "category 03", T0)
+    assert snapshot.features("user-000", "category 03", T0 - HOUR) == as_it_stands
+    later = snapshot.features("user-000", "category 03", T0 + 24 * HOUR)
+    assert as_it_stands["user_click_24h"] > 0
+    assert later["user_click_24h"] == pytest.approx(as_it_stands["user_click_24h"] / 2)
+    assert later["user_click_1h"] == pytest.approx(as_it_stands["user_click_1h"] / 2**24)
+    assert later["age"] == as_it_stands["age"]
 
 
 @pytest.mark.parametrize("user_id", ["nobody", None, "", "user-'; DROP TABLE users"])
 def test_unknown_users_get_defaults(path, user_id) -> None:
     snapshot = UserSnapshot(path)
     assert snapshot.get(user_id) is None
-    features = snapshot.features(user_id, "category 03")
+    features = snapshot.features(user_id, "category 03", T0 + HOUR)
     assert list(features) == [*LAYOUT.names, "age", "tier"]
     assert {value for value in features.values() if value is not None} == {0.0}
 
 
 def test_declared_without_events(path) -> None:
-    features = UserSnapshot(path).features("user-silent", None)
+    features = UserSnapshot(path).features("user-silent", None, T0)
     assert (features["age"], features["tier"], features["user_click_1h"]) == (None, "new", 0)
 
 
@@ -108,11 +120,11 @@ def test_several_threads(path) -> None:
 def test_a_file_put_in_its_place_is_not_read(path, tmp_path) -> None:
     """A promotion replaces the bundle below a server that goes on with the graph it has loaded."""
     snapshot = UserSnapshot(path)
-    known = snapshot.features("user-000", None)
+    known = snapshot.features("user-000", None, T0)
     write_snapshot(tmp_path / "other.sqlite", [], LAYOUT, reference_us=T0, declared=("age", "tier"))
     (tmp_path / "other.sqlite").replace(path)
     read: list[dict] = []
-    thread = threading.Thread(target=lambda: read.append(snapshot.features("user-000", None)))
+    thread = threading.Thread(target=lambda: read.append(snapshot.features("user-000", None, T0)))
     thread.start()
     thread.join()
     assert read == [known]

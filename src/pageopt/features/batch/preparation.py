@@ -87,7 +87,8 @@ def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> Pr
     _fit_encoder(job, fields, modules, slots)
     progress("users")
     declared = tuple(column.name for column in job.features.users)
-    users = write_users(job.prepared / "users.sqlite", logs, layout, declared)
+    window = job.params.purchase_window_hours
+    users = write_users(job.prepared / "users.sqlite", logs, layout, declared, window)
     _schema(job, logs, layout, slots, fields, counts).write(job.prepared / "schema.json")
     return PrepareReport(
         **counts,

@@ -11,11 +11,14 @@ import pyarrow as pa
 
 from pageopt.features.batch.logs import Logs
 from pageopt.features.batch.user_features import decayed_at
-from pageopt.features.counters import CounterGroup, CounterLayout, UserState
+from pageopt.features.counters import HOUR, CounterGroup, CounterLayout, UserState
+from pageopt.features.store.folding import Known
 from pageopt.features.store.snapshot import UserRow, write_snapshot
 
 
-def write_users(path: Path, logs: Logs, layout: CounterLayout, declared: tuple[str, ...]) -> int:
+def write_users(
+    path: Path, logs: Logs, layout: CounterLayout, declared: tuple[str, ...], purchase_window_hours: float
+) -> int:
     """Write the snapshot of all users at the end of the log, chunk by chunk, and return how many there are."""
     ends = (int(table.us.max().fill_null(0).execute()) for table in (logs.pages, logs.events))
     reference_us = max(ends) + 1  # counters hold what is strictly before, and the last event counts
@@ -27,7 +30,19 @@ def write_users(path: Path, logs: Logs, layout: CounterLayout, declared: tuple[s
             theirs = events.filter(events.user.between(low, high))
             yield from snapshot_rows(users, theirs, layout, reference_us, declared)
 
-    return write_snapshot(path, rows(), layout, reference_us=reference_us, declared=declared)
+    known = known_of(logs, purchase_window_hours)
+    return write_snapshot(path, rows(), layout, reference_us=reference_us, declared=declared, known=known)
+
+
+def known_of(logs: Logs, purchase_window_hours: float) -> Known:
+    """What the logs know of modules and items, sorted by id."""
+
+    def by_id(table: ir.Table, key: str, value: str) -> dict[str, str]:
+        columns = table.select(key, value).order_by(key).to_pyarrow()
+        return dict(zip(columns[key].to_pylist(), columns[value].to_pylist(), strict=True))
+
+    families = by_id(logs.modules, "module_id", "family")
+    return Known(families, by_id(logs.items, "item_id", "category"), round(purchase_window_hours * HOUR))
 
 
 def snapshot_rows(

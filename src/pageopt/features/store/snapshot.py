@@ -1,7 +1,8 @@
 """Counters and features of every user in one SQLite file, read at serving.
 
-Written by stage prepare as of the end of the log; serving looks users up by id and does not decay further. Reading
-needs sqlite3 and NumPy only, opens the file read-only, and is safe from several threads.
+Written by stage prepare as of the end of the log, with what it takes to count the events since: the modules' families
+and the items' categories. Reading needs sqlite3 and NumPy only, opens the file read-only, and is safe from several
+threads.
 """
 
 import json
@@ -16,12 +17,19 @@ import numpy as np
 
 from pageopt.errors import ContractError
 from pageopt.features.counters import CounterGroup, CounterLayout, UserState, page_counters
+from pageopt.features.store.base import EventRow
+from pageopt.features.store.folding import Known, fold
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (user_id TEXT PRIMARY KEY, state BLOB, declared TEXT) WITHOUT ROWID;
+CREATE TABLE modules (module_id TEXT PRIMARY KEY, family TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (item_id TEXT PRIMARY KEY, category TEXT NOT NULL) WITHOUT ROWID;
 """
+# One statement for any number of items.
+_CATEGORIES = "SELECT item_id, category FROM items WHERE item_id IN (SELECT value FROM json_each(?))"
+_NOTHING = Known({}, {}, 0)
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,18 @@ def unpack(blob: bytes, layout: CounterLayout, reference_us: int) -> UserState:
 
 
 def write_snapshot(
-    path: Path, users: Iterable[UserRow], layout: CounterLayout, *, reference_us: int, declared: Sequence[str]
+    path: Path,
+    users: Iterable[UserRow],
+    layout: CounterLayout,
+    *,
+    reference_us: int,
+    declared: Sequence[str],
+    known: Known = _NOTHING,
 ) -> int:
     """Write users in the order given, which should be sorted by id, and return how many.
 
-    The same users give the same bytes. `declared` names the columns every user row may hold besides counters.
+    The same users give the same bytes. `declared` names the columns every user row may hold besides counters; `known`
+    is of all modules and items, sorted by id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -97,10 +112,13 @@ def write_snapshot(
             "counters": layout.to_json(),
             "reference_us": reference_us,
             "declared": list(declared),
+            "window_us": known.window_us,
         }
         with connection:
             connection.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
             connection.executemany("INSERT INTO users VALUES (?, ?, ?)", rows())
+            connection.executemany("INSERT INTO modules VALUES (?, ?)", known.families.items())
+            connection.executemany("INSERT INTO items VALUES (?, ?)", known.categories.items())
         connection.execute("VACUUM")
     finally:
         connection.close()
@@ -108,12 +126,13 @@ def write_snapshot(
 
 
 class UserSnapshot:
-    """Reader of a snapshot.
+    """Reader of a snapshot: a `UserReader`.
 
     Attributes:
         layout: the counters it holds.
         reference_us: the time its counters stand at, microseconds since 1970 UTC.
         declared: names of the declared user columns.
+        window_us: see `Known`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,6 +150,8 @@ class UserSnapshot:
             self.layout = CounterLayout.from_json(meta["counters"])
             self.reference_us: int = meta["reference_us"]
             self.declared: tuple[str, ...] = tuple(meta["declared"])
+            self.window_us: int = meta["window_us"]
+            self._families = dict(self._rows("SELECT module_id, family FROM modules"))
         except (sqlite3.DatabaseError, KeyError, ValueError, TypeError) as error:
             raise ContractError(
                 f"The user snapshot {path} cannot be read ({error}). Run stage prepare, or export the bundle again."
@@ -152,15 +173,27 @@ class UserSnapshot:
         row = self._row(user_id)
         return None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
 
-    def features(self, user_id: str | None, category: str | None) -> dict[str, Any]:
-        """As `UserStore.features`, with counters as they stand at `reference_us`."""
+    def features(
+        self, user_id: str | None, category: str | None, at_us: int, events: Sequence[EventRow] = ()
+    ) -> dict[str, Any]:
+        """As `UserReader.features`, with `events` of the user before `at_us` counted: see `folding.fold`."""
         row = self._row(user_id)
         state = None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
+        if events and state is None:
+            state = UserState(self.layout, self.reference_us)
+        if state is not None:
+            state = state.decayed_to(max(at_us, self.reference_us))
+            fold(state, events, self._known(events), self.reference_us)
         features = page_counters(state, category, self.layout)
         declared = {} if row is None or row[1] is None else json.loads(row[1])
         for name in self.declared:
             features[name] = declared.get(name)
         return features
+
+    def _known(self, events: Sequence[EventRow]) -> Known:
+        items = sorted({event.item_id for event in events if event.item_id is not None})
+        categories = dict(self._rows(_CATEGORIES, json.dumps(items))) if items else {}
+        return Known(self._families, categories, self.window_us)
 
     def _row(self, user_id: str | None) -> tuple[bytes | None, str | None] | None:
         if user_id is None:

@@ -20,7 +20,7 @@ from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
-from pageopt.features.store.base import UserStore
+from pageopt.features.store.base import UserReader
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.policies.decision import Decision
 from pageopt.policies.static import static_pages
@@ -60,7 +60,7 @@ class Judge:
         return PageEngine(self.workspace.bundle)
 
     @cached_property
-    def users(self) -> UserStore:
+    def users(self) -> UserReader:
         """What the candidate knows of users."""
         return UserSnapshot(self.workspace.bundle / "users.sqlite")
 
