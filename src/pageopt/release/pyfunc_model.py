@@ -22,7 +22,7 @@ from pageopt.serving.version import model_version
 
 
 class PageModel:
-    """Decides the pages of a table as the endpoint does."""
+    """Decides the pages of a table as the endpoint does, with users as their snapshot has them."""
 
     def __init__(self, bundle: Path) -> None:
         self._decider = Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), model_version(bundle))
