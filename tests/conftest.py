@@ -139,7 +139,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         declared=["age"],
         known=Known(dict(zip(*modules.values(), strict=True)), {"i1": "shoes", "i2": "bags"}, 0),
     )
-    pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
+    pq.write_table(pa.table({"module_id": MODULES, "ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
     torch.manual_seed(1)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
     model = PageNetwork.from_encoder(encoder, sizes, above="chosen")

@@ -59,7 +59,10 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     known = UserState(layout, 0)
     known.add("click", 0, family=families[0], category="shoes")
     write_snapshot(prepared / "users.sqlite", [UserRow("u1", known, {})], layout, reference_us=0, declared=[])
-    pq.write_table(pa.table({"ctr": np.linspace(0.1, 0.02, len(modules))}), prepared / "modules.parquet")
+    pq.write_table(
+        pa.table({"module_id": list(modules), "ctr": np.linspace(0.1, 0.02, len(modules))}),
+        prepared / "modules.parquet",
+    )
     torch.manual_seed(slots)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
     model = PageNetwork.from_encoder(encoder, sizes, above="chosen")

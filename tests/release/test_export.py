@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
+from pageopt.config import SearchParams
 from pageopt.errors import ExportError
 from pageopt.release.export import TRACED_CANDIDATES, compare, digest, page_onnx, random_inputs
 from pageopt.search.graph import INPUT_NAMES, OUTPUT_NAMES, PageGraph
@@ -17,7 +18,7 @@ SIZE = Size(modules=20, families=4, slots=3, width=8, embedding=4, cardinalities
 
 def _graph(size=SIZE, beam_start=2):
     model = inputs.model(size, seed=1, spread=4.0)
-    return PageGraph(model, width=3, beam_start=beam_start, objective="purchase"), model.config
+    return PageGraph(model, SearchParams(width=3, beam_start=beam_start, objective="purchase")), model.config
 
 
 @pytest.fixture(
@@ -76,7 +77,7 @@ def test_one_file_with_named_inputs_and_no_trace_of_this_machine(exported):
 def test_ties_go_to_the_earlier_candidate():
     model = inputs.model(SIZE, seed=1)
     model.heads.weight.data.zero_()
-    graph = PageGraph(model, width=3, beam_start=1, objective="click")
+    graph = PageGraph(model, SearchParams(width=3, beam_start=1, objective="click"))
     session = onnxruntime.InferenceSession(
         page_onnx(graph, model.config).SerializeToString(), providers=["CPUExecutionProvider"]
     )

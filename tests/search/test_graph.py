@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pageopt.config import SearchParams
 from pageopt.errors import ConfigError
 from pageopt.models.item.heads import HEADS
 from pageopt.search.beam import allowed, beam_search
@@ -59,7 +60,7 @@ def _expected(model, encoded, row, candidates, slots, search):
 )
 def test_graph_decides_as_the_reference(architecture, above, search):
     model = inputs.model(replace(SIZE, architecture=architecture, above=above), seed=3, spread=4.0)
-    graph = PageGraph(model, **search)
+    graph = PageGraph(model, SearchParams(**search))
     random = np.random.default_rng(5)
     pages = 0
     for count in (1, 2, 3, 9, 30):
@@ -83,7 +84,7 @@ def test_graph_decides_as_the_reference(architecture, above, search):
 def test_a_full_beam_finds_the_best_of_all_pages(architecture, above):
     """With as many beams as there are prefixes, nothing is left out: the search is exhaustive."""
     model = inputs.model(replace(SIZE, slots=3, architecture=architecture, above=above), seed=8, spread=4.0)
-    graph = PageGraph(model, width=5 * 4, beam_start=1, objective="click")
+    graph = PageGraph(model, SearchParams(width=5 * 4, beam_start=1, objective="click"))
     encoded = inputs.pages(SIZE, 6)
     candidates = np.random.default_rng(3).random((6, SIZE.modules)).argsort(1)[:, :5]
     decision = decide(graph, encoded, candidates)
@@ -110,7 +111,9 @@ def test_probabilities_are_those_of_the_training_pass(architecture):
     model = inputs.model(replace(SIZE, architecture=architecture), seed=1, spread=4.0)
     encoded = inputs.pages(SIZE, 20)
     decision = decide(
-        PageGraph(model, width=3, beam_start=1, objective="click"), encoded, np.tile(np.arange(30), (20, 1))
+        PageGraph(model, SearchParams(width=3, beam_start=1, objective="click")),
+        encoded,
+        np.tile(np.arange(30), (20, 1)),
     )
     page = [torch.from_numpy(value) for value in (encoded.categorical, encoded.numeric, encoded.tokens)]
     with torch.inference_mode():
@@ -130,7 +133,7 @@ def test_ties_go_to_the_better_beam_and_the_earlier_candidate(architecture, beam
     search = {"width": 3, "beam_start": beam_start, "objective": "purchase"}
     encoded = inputs.pages(SIZE, 20)
     candidates = np.random.default_rng(0).random((20, SIZE.modules)).argsort(1)[:, :9]
-    decision = decide(PageGraph(model, **search), encoded, candidates)
+    decision = decide(PageGraph(model, SearchParams(**search)), encoded, candidates)
     for row in range(20):
         page = beam_search(
             lambda _: np.full(9, 0.05), model.family_of.numpy()[candidates[row]], SIZE.slots, 3, beam_start
@@ -141,7 +144,7 @@ def test_ties_go_to_the_better_beam_and_the_earlier_candidate(architecture, beam
 def test_family_rule_and_its_lifting():
     model = inputs.model(SIZE, seed=4, spread=4.0)
     family = model.family_of.numpy()
-    graph = PageGraph(model, width=3, beam_start=1, objective="purchase")
+    graph = PageGraph(model, SearchParams(width=3, beam_start=1, objective="purchase"))
     encoded = inputs.pages(SIZE, 5)
     decision = decide(graph, encoded, np.tile(np.arange(30), (5, 1)))
     assert (np.diff(family[decision.modules], axis=1) != 0).all()
@@ -152,7 +155,7 @@ def test_family_rule_and_its_lifting():
 
 
 def test_pages_without_candidates_are_empty():
-    graph = PageGraph(inputs.model(SIZE), width=3, beam_start=1, objective="purchase")
+    graph = PageGraph(inputs.model(SIZE), SearchParams(width=3, beam_start=1, objective="purchase"))
     encoded = inputs.pages(SIZE, 2)
     for candidates in (np.full((2, 0), -1), np.full((2, 3), -1)):
         decision = decide(graph, encoded, candidates)
@@ -168,7 +171,7 @@ def test_small_probabilities_are_told_apart():
     search = {"width": 3, "beam_start": 1, "objective": "purchase"}
     encoded = inputs.pages(SIZE, 4)
     candidates = np.tile(np.arange(12), (4, 1))
-    decision = decide(PageGraph(model, **search), encoded, candidates)
+    decision = decide(PageGraph(model, SearchParams(**search)), encoded, candidates)
     for row in range(4):
         modules, _ = _expected(model, encoded, row, candidates[row], SIZE.slots, search)
         assert decision.modules[row].tolist() == modules.tolist()
@@ -177,12 +180,10 @@ def test_small_probabilities_are_told_apart():
 def test_objective_must_have_been_trained():
     model = inputs.model(replace(SIZE, losses=("click",)))
     with pytest.raises(ConfigError, match=r"search\.objective"):
-        PageGraph(model, width=3, beam_start=1, objective="purchase")
-    with pytest.raises(ConfigError, match=r"search\.width"):
-        PageGraph(model, width=0, beam_start=1, objective="click")
+        PageGraph(model, SearchParams(width=3, beam_start=1, objective="purchase"))
 
 
 def test_unknown_modules_are_refused():
-    graph = PageGraph(inputs.model(SIZE), width=3, beam_start=1, objective="click")
+    graph = PageGraph(inputs.model(SIZE), SearchParams(width=3, beam_start=1, objective="click"))
     with pytest.raises(ConfigError, match="below 30"):
         decide(graph, inputs.pages(SIZE, 1), np.array([[30]]))

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pageopt.config import TrainParams, load
+from pageopt.config import SearchParams, TrainParams, load
 from pageopt.engine.page_engine import PageEngine
-from pageopt.errors import ConfigError, ExportError
+from pageopt.errors import ConfigError, ContractError, ExportError
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.store.snapshot import write_snapshot
@@ -40,6 +40,23 @@ def workspace(tmp_path_factory) -> Workspace:
     return _exported(tmp_path_factory.mktemp("project"), "trnn")
 
 
+def _prepared(folder: Path, modules: dict[str, list[str]]) -> Encoder:
+    encoder = Encoder.fit(
+        FIELDS,
+        PAGES,
+        (Field("family", "categorical", "module"),),
+        modules,
+        slots=3,
+        min_count=1,
+        title_tokens=4,
+        vocabulary=10,
+    )
+    encoder.save(folder / "encoder")
+    ctr = np.linspace(0.1, 0.5, len(modules["module_id"]))
+    pq.write_table(pa.table({**modules, "ctr": ctr}), folder / "modules.parquet")
+    return encoder
+
+
 def _exported(root: Path, architecture: str) -> Workspace:
     workspace = Workspace(root)
     yaml = YAML()
@@ -49,18 +66,7 @@ def _exported(root: Path, architecture: str) -> Workspace:
     with workspace.params.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     prepared = workspace.prepared
-    encoder = Encoder.fit(
-        FIELDS,
-        PAGES,
-        (Field("family", "categorical", "module"),),
-        MODULES,
-        slots=3,
-        min_count=1,
-        title_tokens=4,
-        vocabulary=10,
-    )
-    encoder.save(prepared / "encoder")
-    pq.write_table(pa.table({**MODULES, "ctr": np.linspace(0.1, 0.5, 9)}), prepared / "modules.parquet")
+    encoder = _prepared(prepared, MODULES)
     layout = CounterLayout((24.0,), ("click",), ("click",), FAMILIES, ("shoes",))
     write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
     settings = load(workspace.params, TrainParams)
@@ -86,7 +92,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     workspace = _exported(tmp_path, architecture)
     engine = PageEngine(workspace.bundle)
     assert engine.policy == architecture
-    graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
+    graph = PageGraph(load_network(workspace.model), SearchParams(width=2, beam_start=2, objective="purchase"))
     encoded = Encoder.load(workspace.prepared / "encoder").encode(PAGES)
     candidates = np.tile(np.arange(9), (20, 1))
     expected, found = decide(graph, encoded, candidates), engine.rank_batch(PAGES, candidates)
@@ -97,7 +103,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     candidates = np.array([[4, 2, 8, -1], [0, 3, 6, 1]])
     fields = {name: values[:2] for name, values in PAGES.items()}
     served = engine.rank_batch(fields, candidates)
-    graph = PageGraph(load_network(workspace.model), width=2, beam_start=2, objective="purchase")
+    graph = PageGraph(load_network(workspace.model), SearchParams(width=2, beam_start=2, objective="purchase"))
     expected = decide(graph, encoder.encode(fields), candidates)
     np.testing.assert_array_equal(served.modules, expected.modules)
     np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)
@@ -127,8 +133,15 @@ def _elsewhere(workspace, folder) -> Workspace:
 
 def test_model_of_other_modules_is_refused(workspace, tmp_path):
     other = _elsewhere(workspace, tmp_path / "other")
-    pq.write_table(pa.table({"ctr": [0.1, 0.2]}), other.prepared / "modules.parquet")
+    _prepared(other.prepared, {name: column[:2] for name, column in MODULES.items()})
     with pytest.raises(ExportError, match="trained on other data"):
+        export.run(other)
+
+
+def test_modules_of_another_encoder_are_refused(workspace, tmp_path):
+    other = _elsewhere(workspace, tmp_path / "other")
+    pq.write_table(pa.table({"module_id": ["x"], "ctr": [0.1]}), other.prepared / "modules.parquet")
+    with pytest.raises(ContractError, match=r"modules\.parquet lists other modules than the encoder"):
         export.run(other)
 
 

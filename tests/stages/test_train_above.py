@@ -8,6 +8,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from pageopt.config import SearchParams
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
@@ -85,7 +86,9 @@ def test_seeing_the_modules_above_pays_with_page_effects_and_only_then(tmp_path:
         gains.append(surprise["hidden"] - surprise["chosen"])
         earned = {}
         for above, model in models.items():
-            pages = decide(PageGraph(model, width=3, beam_start=1, objective="click"), test.encoded, test.candidates)
+            pages = decide(
+                PageGraph(model, SearchParams(width=3, beam_start=1, objective="click")), test.encoded, test.candidates
+            )
             earned[above] = truth.expected(workspace.raw, test.page_id, pages.modules)[0].sum(axis=1)
         clicks.append(earned["chosen"] - earned["hidden"])
     gain = UserBootstrap(len(test), test.user_id, confidence=0.99).mean(np.mean(gains, axis=0))

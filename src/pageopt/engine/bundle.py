@@ -1,6 +1,6 @@
 """What a bundle says of itself: bundle.json beside the graph, the encoder and the users."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Bundle(Artefact, frozen=True, kw_only=True, forbid_unknown_fields=False):
     slots: Annotated[int, msgspec.Meta(ge=1)]
     width: int
     beam_start: int
-    objective: str
+    objective: Literal["click", "intent", "purchase"]
     heads: tuple[str, ...]
     trained_heads: tuple[str, ...]
     above: str | None = None  # None: the bundle is older than this name

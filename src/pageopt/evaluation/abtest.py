@@ -122,29 +122,11 @@ def compare(
     if not 0 < confidence < 1:
         raise EvaluationError(f"confidence must lie in (0, 1), not {confidence}.")
     first, second = (_arm(values, codes, arms, number) for number in (control, treatment))
-    difference, variance = second.value - first.value, first.variance + second.variance
-    if not variance > 0:
+    if not first.variance + second.variance > 0:
         raise EvaluationError(
             f"No user of arms {control} and {treatment} differs from the others: without spread there is no test."
         )
-    freedom = variance**2 / sum(arm.variance**2 / (arm.users - 1) for arm in (first, second))
-    error = float(np.sqrt(variance))
-    p_value = float(2 * student.sf(abs(difference) / error, freedom))
-    tail = (1 - confidence) / 2 if boundary is None else float(norm.sf(boundary))
-    width = float(student.isf(tail, freedom))
-    low, high = _fieller(first, second, width)
-    return Lift(
-        value=second.value / first.value - 1 if first.value else float("nan"),
-        low=low,
-        high=high,
-        p_value=p_value,
-        statistic=float(np.sign(difference) * norm.isf(p_value / 2)),
-        difference=Estimate(difference, difference - width * error, difference + width * error),
-        control=first.value,
-        treatment=second.value,
-        users_by_arm=(first.users, second.users),
-        pages_by_arm=(first.pages, second.pages),
-    )
+    return _lift(first, second, (1 - confidence) / 2 if boundary is None else float(norm.sf(boundary)))
 
 
 def sample_ratio(user_id: ArrayLike, arm: ArrayLike, shares: Sequence[float]) -> float:
@@ -231,6 +213,28 @@ def _arm(values: Floats, codes: NDArray[np.int64], arms: NDArray[np.int64], numb
     value = total.sum() / pages.sum()
     linear = (total - value * pages) / pages.mean()
     return _Arm(float(value), float(linear.var(ddof=1) / users), users, int(pages.sum()))
+
+
+def _lift(control: _Arm, treatment: _Arm, tail: float) -> Lift:
+    """Welch's test of the difference; intervals leave `tail` out at each end."""
+    difference, variance = treatment.value - control.value, control.variance + treatment.variance
+    freedom = variance**2 / sum(arm.variance**2 / (arm.users - 1) for arm in (control, treatment))
+    error = float(np.sqrt(variance))
+    p_value = float(2 * student.sf(abs(difference) / error, freedom))
+    width = float(student.isf(tail, freedom))
+    low, high = _fieller(control, treatment, width)
+    return Lift(
+        value=treatment.value / control.value - 1 if control.value else float("nan"),
+        low=low,
+        high=high,
+        p_value=p_value,
+        statistic=float(np.sign(difference) * norm.isf(p_value / 2)),
+        difference=Estimate(difference, difference - width * error, difference + width * error),
+        control=control.value,
+        treatment=treatment.value,
+        users_by_arm=(control.users, treatment.users),
+        pages_by_arm=(control.pages, treatment.pages),
+    )
 
 
 def _fieller(control: _Arm, treatment: _Arm, width: float) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Can q̂ be trusted: is it calibrated on the pages it is used on, and has it never seen them?"""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,31 +68,26 @@ def check_reward_model(
     residual = np.where(shown, reward - used, 0.0).sum(axis=1)
     mean, rewards = float(residual.mean()), float(reward[shown].sum() / len(reward))
     share, z = mean / rewards if rewards else None, _z(residual, bootstrap)
-    loss, honest, seen = (_loss(reward, q, shown) for q in (used, cross_fitted, in_sample))
-    constant = _loss(reward, np.full(reward.shape, reward[shown].mean()), shown)
-    slots = shown.sum()
-    warnings = []
+    constant = np.full(reward.shape, reward[shown].mean())
+    losses = [_loss(reward, q, shown) for q in (used, cross_fitted, in_sample, constant)]
+    loss, honest, seen, least = (float(each.sum() / shown.sum()) for each in losses)
+    check = RewardCheck(mean, share, z, loss, honest, seen, least, warnings=[])
+    return replace(check, warnings=list(_warnings(name, check, losses, bootstrap)))
+
+
+def _warnings(name: str, check: RewardCheck, losses: list[Floats], bootstrap: UserBootstrap) -> Iterator[str]:
+    """The limits that `check` passes; `losses` are those whose means it holds, each `[pages, slots]`, in its order."""
+    used, cross_fitted, _, constant = losses
+    share, z = check.residual_share, check.residual_z
     if share is not None and abs(share) > MAX_RESIDUAL_SHARE and abs(z) > MAX_Z:
-        warnings.append(
-            f"q̂ of {name} is off by {-share:+.0%} of the mean reward on the logged pages: DM is wrong by as much"
+        yield f"q̂ of {name} is off by {-share:+.0%} of the mean reward on the logged pages: DM is wrong by as much"
+    if _less(used, cross_fitted, bootstrap):
+        yield (
+            f"q̂ of {name} knows its pages better than models that never saw them ({check.loss:.4f} "
+            f"against {check.loss_cross_fitted:.4f}): it was fitted on them, and intervals by it are too narrow"
         )
-    if _less(loss, honest, bootstrap):
-        warnings.append(
-            f"q̂ of {name} knows its pages better than models that never saw them ({loss.sum() / slots:.4f} "
-            f"against {honest.sum() / slots:.4f}): it was fitted on them, and intervals by it are too narrow"
-        )
-    if _less(constant, honest, bootstrap):
-        warnings.append(f"q̂ of {name} predicts worse than its mean on pages it has not seen: it is overfitted")
-    return RewardCheck(
-        mean_residual=mean,
-        residual_share=share,
-        residual_z=z,
-        loss=float(loss.sum() / slots),
-        loss_cross_fitted=float(honest.sum() / slots),
-        loss_in_sample=float(seen.sum() / slots),
-        loss_constant=float(constant.sum() / slots),
-        warnings=warnings,
-    )
+    if _less(constant, cross_fitted, bootstrap):
+        yield f"q̂ of {name} predicts worse than its mean on pages it has not seen: it is overfitted"
 
 
 def _less(first: Floats, second: Floats, bootstrap: UserBootstrap) -> bool:

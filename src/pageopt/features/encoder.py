@@ -123,11 +123,6 @@ class Encoder:
             ContractError: module ids that are not sorted and unique.
         """
         page_fields, module_fields = tuple(page_fields), tuple(module_fields)
-        module_ids = [str(value) for value in modules["module_id"]]
-        if module_ids != sorted(set(module_ids)):
-            raise ContractError("Modules must be sorted by module_id without repeats before the encoder is fitted.")
-        families = sorted({str(value) for value in modules["family"]})
-        place = {family: index for index, family in enumerate(families)}
         page_texts, module_texts = of_kind(page_fields, "text"), of_kind(module_fields, "text")
         tokens = Tokens.fit(
             [*(pages[name] for name in page_texts), *(modules[name] for name in module_texts)],
@@ -135,27 +130,15 @@ class Encoder:
             size=vocabulary,
             min_count=min_count,
         )
-        categories = {
-            name: Categories.fit(pages[name], min_count=min_count) for name in of_kind(page_fields, "categorical")
-        }
-        module_categories = {
-            name: Categories.fit(modules[name], min_count=1) for name in of_kind(module_fields, "categorical")
-        }
-        count = len(module_ids)
+        names = of_kind(page_fields, "categorical")
         return cls(
             page_fields=page_fields,
             module_fields=module_fields,
-            categories=categories,
+            categories={name: Categories.fit(pages[name], min_count=min_count) for name in names},
             numerics=Numerics.fit(of_kind(page_fields, "numeric"), pages),
             tokens=tokens,
-            families=families,
-            module_ids=module_ids,
-            module_family=np.array([place[str(value)] for value in modules["family"]], dtype=np.int64),
-            module_categorical=_stack([c.encode(modules[name], count) for name, c in module_categories.items()], count),
-            module_cardinalities=[c.cardinality for c in module_categories.values()],
-            module_numeric=Numerics.fit(of_kind(module_fields, "numeric"), modules).encode(modules, count),
-            module_tokens=_stack([tokens.encode(modules[name], count) for name in module_texts], count, title_tokens),
             slots=slots,
+            **_of_modules(module_fields, modules, tokens),
         )
 
     @property
@@ -272,6 +255,28 @@ class Encoder:
             if column is not None and any(isinstance(value, list | dict) for value in column):
                 return f"Field '{name}' must hold text, numbers or nulls. Give one plain value a page."
         return "A field cannot be encoded. Give one plain value a page."
+
+
+def _of_modules(
+    fields: tuple[Field, ...], modules: Mapping[str, Sequence | np.ndarray], tokens: Tokens
+) -> dict[str, Any]:
+    """What an encoder holds of its modules. Raises ContractError for ids that are not sorted and unique."""
+    module_ids = [str(value) for value in modules["module_id"]]
+    if module_ids != sorted(set(module_ids)):
+        raise ContractError("Modules must be sorted by module_id without repeats before the encoder is fitted.")
+    count = len(module_ids)
+    families, codes = np.unique([str(value) for value in modules["family"]], return_inverse=True)
+    categories = {name: Categories.fit(modules[name], min_count=1) for name in of_kind(fields, "categorical")}
+    texts = [tokens.encode(modules[name], count) for name in of_kind(fields, "text")]
+    return {
+        "module_ids": module_ids,
+        "families": families.tolist(),
+        "module_family": codes.astype(np.int64),
+        "module_categorical": _stack([c.encode(modules[name], count) for name, c in categories.items()], count),
+        "module_cardinalities": [c.cardinality for c in categories.values()],
+        "module_numeric": Numerics.fit(of_kind(fields, "numeric"), modules).encode(modules, count),
+        "module_tokens": _stack(texts, count, tokens.length),
+    }
 
 
 def _stack(columns: list[np.ndarray], rows: int, length: int | None = None) -> np.ndarray:

@@ -1,10 +1,16 @@
-"""What stage prepare says of its data: schema.json beside it, and reports/prepare.json."""
+"""What stage prepare says of its data: schema.json and the modules' CTR beside it, and reports/prepare.json."""
 
+from pathlib import Path
 from typing import Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pageopt.artefact import Artefact
 from pageopt.errors import ContractError
 from pageopt.features.counters import CounterLayout
+from pageopt.features.encoder import Encoder
 from pageopt.problems.fields import Field
 
 _MEND = "Run stage prepare again: dvc repro prepare"
@@ -55,3 +61,11 @@ class PrepareReport(Artefact, frozen=True):
     users: int
     fields: int
     notes: list[str]
+
+
+def module_ctr(prepared: Path, encoder: Encoder) -> NDArray[np.float64]:
+    """The smoothed CTR `[M]` of the encoder's modules. Raises ContractError where modules.parquet lists others."""
+    table = pq.read_table(prepared / "modules.parquet", columns=["module_id", "ctr"])
+    if tuple(table["module_id"].to_pylist()) != encoder.module_ids:
+        raise ContractError(f"{prepared / 'modules.parquet'} lists other modules than the encoder beside it. {_MEND}")
+    return table["ctr"].to_numpy()

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -21,6 +20,8 @@ from pageopt.config import SearchParams
 from pageopt.engine.bundle import Bundle, Origin
 from pageopt.engine.session import open_session
 from pageopt.errors import ExportError
+from pageopt.features.encoder import Encoder
+from pageopt.features.prepared import module_ctr
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork
 from pageopt.models.item.network_config import NetworkConfig
@@ -144,8 +145,8 @@ def write_bundle(
     modules and users that it was trained with. Raises ExportError where these do not fit each other, and ConfigError
     for a head the model never learned.
     """
-    graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective)
-    order = static_order(pq.read_table(prepared / "modules.parquet", columns=["ctr"])["ctr"].to_numpy()).tolist()
+    graph = PageGraph(model, search)
+    order = static_order(module_ctr(prepared, Encoder.load(prepared / "encoder"))).tolist()
     if len(order) != model.config.modules:
         raise ExportError(
             f"{prepared} has {len(order)} modules and {model_folder} knows {model.config.modules}: "

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pageopt.config import SearchParams
 from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.above import Chosen, Offered, State, rows
@@ -35,9 +36,9 @@ OUTPUT_NAMES = ("chosen", "probabilities", "score")
 
 
 class PageGraph(nn.Module):
-    """Decides pages of up to K slots with `width` beams, opened at slot `beam_start`, by the head `objective`.
+    """Decides pages of up to K slots as `search` says: beams, the slot at which they open, the head that is maximised.
 
-    Raises ConfigError where the model never learned the objective, or for sizes below 1.
+    Raises ConfigError where the model never learned the objective.
     """
 
     part_of_module: Tensor
@@ -45,19 +46,17 @@ class PageGraph(nn.Module):
     fit_of_above: Tensor | None
     family_of_module: Tensor
 
-    def __init__(self, model: PageNetwork, *, width: int, beam_start: int, objective: str):
+    def __init__(self, model: PageNetwork, search: SearchParams):
         super().__init__()
-        if objective not in model.config.trained_heads:
+        if search.objective not in model.config.trained_heads:
             raise ConfigError(
-                f"search.objective = {objective!r}, but the model was trained on {list(model.config.losses)} and knows "
-                f"{list(model.config.trained_heads)}. Set search.objective to one of these."
+                f"search.objective = {search.objective!r}, but the model was trained on {list(model.config.losses)} "
+                f"and knows {list(model.config.trained_heads)}. Set search.objective to one of these."
             )
-        if width < 1 or beam_start < 1:
-            raise ConfigError(f"search.width = {width} and search.beam_start = {beam_start} must be at least 1.")
         self.slots = model.config.slots
-        self.width = width
-        self.beam_start = beam_start
-        self.objective = HEADS.index(objective)
+        self.width = search.width
+        self.beam_start = search.beam_start
+        self.objective = HEADS.index(search.objective)
         self.chained = model.config.chained
         self.page_fields, self.page_layers, self.words = model.page_fields, model.page_layers, model.words
         self.heads, self.fit_of_page = model.heads, model.fit_of_page

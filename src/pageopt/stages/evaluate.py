@@ -36,6 +36,7 @@ from pageopt.evaluation.snapshots import logged_as, read_snapshots
 from pageopt.evaluation.true_values import true_values, with_truth
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages, load_pages
+from pageopt.features.prepared import module_ctr
 from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork, load_network
 from pageopt.models.item.shown import shown_chances
@@ -71,7 +72,7 @@ class _Inputs:
             load_pages(workspace.prepared / "test", encoder),
             load_pages(workspace.prepared / "valid", encoder),
             load_network(workspace.model),
-            _popularity(workspace.prepared / "modules.parquet", encoder),
+            module_ctr(workspace.prepared, encoder),
             read_snapshots(workspace.raw / "snapshots", encoder.module_ids, encoder.slots),
         )
 
@@ -106,13 +107,6 @@ def run(workspace: Workspace) -> None:
     _summary(console, evaluation)
 
 
-def _popularity(file: Path, encoder: Encoder) -> Floats:
-    table = pq.read_table(file, columns=["module_id", "ctr"])
-    if tuple(table["module_id"].to_pylist()) != encoder.module_ids:
-        raise EvaluationError(f"{file} lists other modules than the encoder beside it. Run stage prepare again.")
-    return table["ctr"].to_numpy()
-
-
 def _reward_model(inputs: _Inputs) -> tuple[dict[str, float | None], RewardModel]:
     """The share of modules that each exploring policy shows, and q̂ for estimates on pages of those that show all."""
     exploring = exploration_policies(inputs.test, [logged_as(name) for name in inputs.snapshots])
@@ -126,8 +120,7 @@ def _decide(inputs: _Inputs, logged: LoggedPages) -> dict[str, NDArray[np.int64]
     if inputs.test.candidates is None:
         raise EvaluationError("The test split holds no candidates. Run stage prepare again.")
     candidates = inputs.test.candidates[logged.rows]
-    encoder, search = inputs.encoder, inputs.search
-    graph = PageGraph(inputs.model, width=search.width, beam_start=search.beam_start, objective=search.objective)
+    encoder, graph = inputs.encoder, PageGraph(inputs.model, inputs.search)
     return {
         inputs.candidate: decide(graph, logged.encoded, candidates).modules,
         STATIC: static_pages(static_order(inputs.popularity), candidates, encoder.module_family, encoder.slots),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xgboost
 
+from pageopt.config import SearchParams
 from pageopt.engine.session import open_session
 from pageopt.models.common.training import reproducible
 from pageopt.release.export import page_onnx, random_inputs
@@ -30,7 +31,7 @@ def page_decision(
     """
     size = size or Size()
     model = inputs.model(size)
-    graph = PageGraph(model, width=beams, beam_start=1, objective="purchase").eval()
+    graph = PageGraph(model, SearchParams(width=beams, beam_start=1, objective="purchase")).eval()
     page = random_inputs(model.config, 1, candidates)
     page = (*page[:-2], torch.ones_like(page[-2]), torch.full_like(page[-1], size.slots))
     feed = {name: value.numpy() for name, value in zip(INPUT_NAMES, page, strict=True)}

@@ -95,10 +95,10 @@ def _other_searches(
     ranker: Ranker, world: World, search: SearchParams, objective: Head
 ) -> dict[str, NDArray[np.int64]]:
     """The same model's pages with the beam opened late, and without a beam."""
-    variants = {"late": (search.width, LATE_START), "greedy": (1, 1)}
+    variants = {"late": {"beam_start": LATE_START}, "greedy": {"width": 1, "beam_start": 1}}
     pages = {}
-    for name, (width, beam_start) in variants.items():
-        graph = PageGraph(ranker.model, width=width, beam_start=beam_start, objective=objective)  # type: ignore[attr-defined]
+    for name, other in variants.items():
+        graph = PageGraph(ranker.model, search.model_copy(update={"objective": objective, **other}))  # type: ignore[attr-defined]
         pages[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).modules
     return pages
 

@@ -65,6 +65,4 @@ class NetworkRanker:
 
     def page(self, encoded: EncodedPages, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
         """Beam search; see `Ranker.page`."""
-        search = self._search
-        graph = PageGraph(self.model, width=search.width, beam_start=search.beam_start, objective=search.objective)
-        return decide(graph, encoded, candidates).modules
+        return decide(PageGraph(self.model, self._search), encoded, candidates).modules
