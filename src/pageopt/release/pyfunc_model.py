@@ -13,19 +13,17 @@ import msgspec
 import pandas as pd
 
 from pageopt.engine.decide import Decider
-from pageopt.engine.page_engine import PageEngine
 from pageopt.engine.requests import parse_page
 from pageopt.errors import RequestError
-from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.problems.item import Answer
-from pageopt.serving.version import model_version
+from pageopt.serving.loaded import load_bundle
 
 
 class PageModel:
     """Decides the pages of a table as the endpoint does, with users as their snapshot has them."""
 
     def __init__(self, bundle: Path) -> None:
-        self._decider = Decider(PageEngine(bundle), UserSnapshot(bundle / "users.sqlite"), model_version(bundle))
+        self._decider = Decider(*load_bundle(bundle))
 
     def predict(self, pages: pd.DataFrame) -> pd.DataFrame:
         """One answer a row, under the index of `pages`.

@@ -25,16 +25,14 @@ from bentoml._internal.service.openapi import INFRA_TAG, make_infra_endpoints
 from bentoml._internal.service.openapi.specification import Components, Info, OpenAPISpecification, PathItem
 
 from pageopt.engine.decide import Decider
-from pageopt.engine.page_engine import PageEngine
-from pageopt.errors import ConfigError, ExportError, PageoptError
-from pageopt.features.store.snapshot import UserSnapshot
+from pageopt.errors import ConfigError, PageoptError
 from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.serving import openapi
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
 from pageopt.serving.events import EventLog
+from pageopt.serving.loaded import load_bundle
 from pageopt.serving.operations import OPERATIONS
 from pageopt.serving.served import ServedLog
-from pageopt.serving.version import model_version
 
 _BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 _EVENTS = Path(".pageopt") / "events.sqlite"
@@ -62,14 +60,10 @@ def _clock() -> Callable[[], int]:
 
 
 def _load() -> tuple[Decider, EventLog]:
-    bundle = _path("PAGEOPT_BUNDLE", _BUNDLE)
-    if not bundle.exists():
-        raise ExportError(
-            f"{bundle} is not there: no model was promoted in this project yet. Train and release: make run"
-        )
+    engine, snapshot, version = load_bundle(_path("PAGEOPT_BUNDLE", _BUNDLE))
     events = _path("PAGEOPT_EVENTS", _EVENTS)
-    users = SqliteUserStore(events, UserSnapshot(bundle / "users.sqlite"))
-    return Decider(PageEngine(bundle), users, model_version(bundle), _clock()), EventLog(users, events)
+    users = SqliteUserStore(events, snapshot)
+    return Decider(engine, users, version, _clock()), EventLog(users, events)
 
 
 class _PlainService(Service[Any]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.check.findings import CheckReport, Shape
-from pageopt.config import CheckParams, EvaluateParams, GatesParams, load
+from pageopt.config import CheckParams, EvaluateParams, GatesParams, SearchParams, load
 from pageopt.engine.bundle import Bundle
 from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
@@ -158,8 +158,8 @@ class Judge:
         encoder = Encoder.load(self.workspace.prepared / "encoder")
         encoded = encoder.encode(self.pages.fields)
         model = load_network(self.workspace.model)
-        graph = PageGraph(model, width=search.width, beam_start=search.beam_start, objective=search.objective).eval()
-        expected = decide(graph, encoded, self.pages.candidates)
+        options = SearchParams(width=search.width, beam_start=search.beam_start, objective=search.objective)
+        expected = decide(PageGraph(model, options), encoded, self.pages.candidates)
         family = np.asarray(encoder.module_family)
 
         def gap(page: int) -> float:
