@@ -64,7 +64,7 @@ def test_shapes_and_cardinalities() -> None:
     assert encoded.tokens.shape == (400, 2, 3)
     assert encoded.categorical.dtype == encoded.tokens.dtype == np.int64
     assert encoded.numeric.dtype == np.float32
-    assert encoder.categories_of("platform") == ("app", "web")
+    assert encoder.categories["platform"].values == ("app", "web")
     assert encoder.cardinalities[0] == 4
     assert (encoded.categorical < np.array(encoder.cardinalities)).all()
     assert encoded.tokens.max() < encoder.vocabulary_size

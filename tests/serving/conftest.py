@@ -13,7 +13,7 @@ from pageopt.engine.decide import Decider
 from pageopt.features.counters import CounterLayout
 from pageopt.features.store.snapshot import UserSnapshot, write_snapshot
 from pageopt.features.store.sqlite import SqliteUserStore
-from pageopt.serving.app import PageApp, create_app
+from pageopt.serving.app import PageApp
 from pageopt.serving.events import EventLog
 
 
@@ -79,7 +79,9 @@ def event_log(events_file: Path, tmp_path: Path) -> Callable[[], EventLog]:
 
 @pytest.fixture
 def app(engine: Any, event_log: Callable[[], EventLog]) -> PageApp:
-    return create_app(Decider(engine, engine.users, "7"), event_log())
+    application = PageApp()
+    application.attach(Decider(engine, engine.users, "7"), event_log())
+    return application
 
 
 @pytest.fixture

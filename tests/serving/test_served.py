@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from pageopt.engine.decide import Answer, Decider
 from pageopt.engine.requests import Page, parse_page
 from pageopt.problems.item import ITEM
-from pageopt.serving.app import create_app
+from pageopt.serving.app import PageApp
 from pageopt.serving.served import ServedLog
 
 
@@ -97,7 +97,8 @@ def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, de
 
 def test_the_application_keeps_what_it_answers(path: Path, engine: Any, event_log: Any, talk: Any, page: Any) -> None:
     log = ServedLog(path, ITEM)
-    application = create_app(Decider(engine, engine.users, "7"), event_log(), log)
+    application = PageApp()
+    application.attach(Decider(engine, engine.users, "7"), event_log(), log)
     assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
     assert talk("/rank_page", b"{}", app=application).status == 400
     log.close()

@@ -6,7 +6,8 @@ serving, so that a page means the same tensors everywhere. Needs NumPy and safet
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pageopt.problems.fields import Field, of_kind
 
 _JSON, _ARRAYS = "encoder.json", "encoder.safetensors"
 _STATISTICS = ("low", "high", "log", "mean", "scale")
+_MODULES = ("module_family", "module_categorical", "module_numeric", "module_tokens")
 _FORMAT = 1
 
 
@@ -45,12 +47,15 @@ class EncodedPages:
         return EncodedPages(self.categorical[rows], self.numeric[rows], self.tokens[rows])
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Encoder:
     """Raw fields to `EncodedPages`, and the encoded modules.
 
     Attributes:
         page_fields: every page field; the columns of `categorical` are its categorical fields in this order, and so on.
         module_fields: the same for the modules table.
+        categories: codes of each categorical page field, in order: the value at i has code i + 2. `numerics` and
+            `tokens` are those of the others.
         cardinalities: rows an embedding of each categorical page field needs (0 missing, 1 unknown, 2.. known values).
         vocabulary_size: rows an embedding of tokens needs; pages and modules share the vocabulary.
         families: sorted names; `module_family` int64 `[M]` indexes them.
@@ -60,38 +65,23 @@ class Encoder:
         slots: K, the slots of a page.
     """
 
-    def __init__(
-        self,
-        *,
-        page_fields: Sequence[Field],
-        module_fields: Sequence[Field],
-        categories: Mapping[str, Categories],
-        numerics: Numerics,
-        tokens: Tokens,
-        families: Sequence[str],
-        module_ids: Sequence[str],
-        module_family: np.ndarray,
-        module_categorical: np.ndarray,
-        module_cardinalities: Sequence[int],
-        module_numeric: np.ndarray,
-        module_tokens: np.ndarray,
-        slots: int,
-    ) -> None:
-        self.page_fields = tuple(page_fields)
-        self.module_fields = tuple(module_fields)
-        self.families = tuple(families)
-        self.module_ids = tuple(module_ids)
-        self.module_family = module_family
-        self.module_categorical = module_categorical
-        self.module_cardinalities = tuple(module_cardinalities)
-        self.module_numeric = module_numeric
-        self.module_tokens = module_tokens
-        self.slots = slots
-        self._categorical = of_kind(self.page_fields, "categorical")
-        self._texts = of_kind(self.page_fields, "text")
-        self._categories = tuple(categories[name] for name in self._categorical)
-        self._numerics = numerics
-        self._tokens = tokens
+    page_fields: tuple[Field, ...]
+    module_fields: tuple[Field, ...]
+    categories: Mapping[str, Categories]
+    numerics: Numerics
+    tokens: Tokens
+    families: tuple[str, ...]
+    module_ids: tuple[str, ...]
+    module_family: np.ndarray
+    module_categorical: np.ndarray
+    module_cardinalities: tuple[int, ...]
+    module_numeric: np.ndarray
+    module_tokens: np.ndarray
+    slots: int
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        return of_kind(self.page_fields, "text")
 
     @classmethod
     def fit(
@@ -144,25 +134,21 @@ class Encoder:
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """Rows an embedding of each categorical page field needs."""
-        return tuple(categories.cardinality for categories in self._categories)
+        return tuple(categories.cardinality for categories in self.categories.values())
 
     @property
     def vocabulary_size(self) -> int:
         """Rows an embedding of tokens needs."""
-        return self._tokens.size
+        return self.tokens.size
 
     @property
     def title_tokens(self) -> int:
         """T, tokens a text is cut or padded to."""
-        return self._tokens.length
+        return self.tokens.length
 
     def categorical_place(self, name: str) -> int:
         """Column of a categorical page field in `EncodedPages.categorical`."""
-        return self._categorical.index(name)
-
-    def categories_of(self, name: str) -> tuple[str, ...]:
-        """Known values of a categorical page field; the value at i has code i + 2."""
-        return self._categories[self.categorical_place(name)].values
+        return list(self.categories).index(name)
 
     def encode(self, fields: Mapping[str, Sequence | np.ndarray]) -> EncodedPages:
         """Raw columns by name, each one value a page, to `EncodedPages`. The same for one request and a million pages.
@@ -178,16 +164,15 @@ class Encoder:
         nothing: list[None] = [None] * rows
         try:
             categorical = [
-                categories.encode(fields.get(name, nothing), rows)
-                for name, categories in zip(self._categorical, self._categories, strict=True)
+                categories.encode(fields.get(name, nothing), rows) for name, categories in self.categories.items()
             ]
-            tokens = [self._tokens.encode(fields.get(name, nothing), rows) for name in self._texts]
+            tokens = [self.tokens.encode(fields.get(name, nothing), rows) for name in self._texts]
         except (TypeError, ValueError, IndexError):
             raise ContractError(self._complaint(fields, rows)) from None
         return EncodedPages(
             categorical=_stack(categorical, rows),
-            numeric=self._numerics.encode(fields, rows),
-            tokens=_stack(tokens, rows, self._tokens.length),
+            numeric=self.numerics.encode(fields, rows),
+            tokens=_stack(tokens, rows, self.tokens.length),
         )
 
     def save(self, folder: Path) -> None:
@@ -196,24 +181,19 @@ class Encoder:
         content: dict[str, Any] = {
             "format": _FORMAT,
             "slots": self.slots,
-            "title_tokens": self._tokens.length,
-            "page_fields": [field.to_json() for field in self.page_fields],
-            "module_fields": [field.to_json() for field in self.module_fields],
-            "categories": {n: list(c.values) for n, c in zip(self._categorical, self._categories, strict=True)},
-            "vocabulary": list(self._tokens.vocabulary),
+            "title_tokens": self.tokens.length,
+            "page_fields": [asdict(field) for field in self.page_fields],
+            "module_fields": [asdict(field) for field in self.module_fields],
+            "categories": {name: list(categories.values) for name, categories in self.categories.items()},
+            "vocabulary": list(self.tokens.vocabulary),
             "families": list(self.families),
             "module_ids": list(self.module_ids),
             "module_cardinalities": list(self.module_cardinalities),
         }
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         (folder / _JSON).write_text(text, encoding="utf-8")
-        arrays = {name: np.asarray(getattr(self._numerics, name), dtype=np.float64) for name in _STATISTICS}
-        arrays |= {
-            "module_family": self.module_family,
-            "module_categorical": self.module_categorical,
-            "module_numeric": self.module_numeric,
-            "module_tokens": self.module_tokens,
-        }
+        arrays = {name: np.asarray(getattr(self.numerics, name), dtype=np.float64) for name in _STATISTICS}
+        arrays |= {name: getattr(self, name) for name in _MODULES}
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _ARRAYS)
 
     @classmethod
@@ -226,21 +206,18 @@ class Encoder:
                 raise ContractError(
                     f"{folder / _JSON} has format {content['format']}, this version reads {_FORMAT}. Run prepare again."
                 )
-            page_fields = tuple(Field.from_json(field) for field in content["page_fields"])
+            page_fields = tuple(Field(**field) for field in content["page_fields"])
             return cls(
                 page_fields=page_fields,
-                module_fields=tuple(Field.from_json(field) for field in content["module_fields"]),
+                module_fields=tuple(Field(**field) for field in content["module_fields"]),
                 categories={name: Categories(values) for name, values in content["categories"].items()},
                 numerics=Numerics(of_kind(page_fields, "numeric"), **{name: arrays[name] for name in _STATISTICS}),
                 tokens=Tokens(content["vocabulary"], content["title_tokens"]),
-                families=content["families"],
-                module_ids=content["module_ids"],
-                module_family=arrays["module_family"],
-                module_categorical=arrays["module_categorical"],
-                module_cardinalities=content["module_cardinalities"],
-                module_numeric=arrays["module_numeric"],
-                module_tokens=arrays["module_tokens"],
+                families=tuple(content["families"]),
+                module_ids=tuple(content["module_ids"]),
+                module_cardinalities=tuple(content["module_cardinalities"]),
                 slots=content["slots"],
+                **{name: arrays[name] for name in _MODULES},
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ContractError(
@@ -248,7 +225,7 @@ class Encoder:
             ) from None
 
     def _complaint(self, fields: Mapping[str, Sequence | np.ndarray], rows: int) -> str:
-        for name in (*self._categorical, *self._texts):
+        for name in (*self.categories, *self._texts):
             column = fields.get(name)
             if column is not None and len(column) != rows:
                 return f"Field '{name}' has {len(column)} values where the first has {rows}. Give one value a page."
@@ -269,11 +246,11 @@ def _of_modules(
     categories = {name: Categories.fit(modules[name], min_count=1) for name in of_kind(fields, "categorical")}
     texts = [tokens.encode(modules[name], count) for name in of_kind(fields, "text")]
     return {
-        "module_ids": module_ids,
-        "families": families.tolist(),
+        "module_ids": tuple(module_ids),
+        "families": tuple(families.tolist()),
         "module_family": codes.astype(np.int64),
         "module_categorical": _stack([c.encode(modules[name], count) for name, c in categories.items()], count),
-        "module_cardinalities": [c.cardinality for c in categories.values()],
+        "module_cardinalities": tuple(c.cardinality for c in categories.values()),
         "module_numeric": Numerics.fit(of_kind(fields, "numeric"), modules).encode(modules, count),
         "module_tokens": _stack(texts, count, tokens.length),
     }

@@ -1,6 +1,5 @@
 """Names and kinds of the raw columns that describe a page or a module."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,15 +18,6 @@ class Field:
     name: str
     kind: FieldKind
     source: FieldSource
-
-    def to_json(self) -> dict[str, str]:
-        """The field as schema.json and encoder.json hold it."""
-        return {"name": self.name, "kind": self.kind, "source": self.source}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, str]) -> "Field":
-        """Inverse of `to_json`."""
-        return cls(content["name"], content["kind"], content["source"])  # type: ignore[arg-type]
 
 
 def of_kind(fields: tuple[Field, ...], kind: FieldKind) -> tuple[str, ...]:

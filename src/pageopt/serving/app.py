@@ -128,13 +128,6 @@ class PageApp:
         return msgspec.json.encode(receipt)
 
 
-def create_app(decider: Decider, events: EventLog, served: ServedLog | None = None) -> PageApp:
-    """The ASGI application with a model attached."""
-    app = PageApp()
-    app.attach(decider, events, served)
-    return app
-
-
 def _not_ready() -> RequestError:
     return RequestError("No model is loaded yet.", field="", fix="Wait until /readyz answers 200.", status=503)
 

@@ -202,7 +202,7 @@ def test_load_pages(prepared, rows) -> None:
         assert list(pages.fields) == names
         assert pages.fields["hero_category"].tolist() == [row["hero_category"] for row in mine]
         assert pages.fields["hour"].tolist() == [row["hour"] for row in mine]
-        assert encoder.categories_of("platform")[pages.platform_index[0] - 2] == pages.platform[0]
+        assert encoder.categories["platform"].values[pages.platform_index[0] - 2] == pages.platform[0]
         if split == "train":
             assert pages.candidates is None
         else:
