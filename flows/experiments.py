@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows.hold import exit_code, free_locks, hold
+from flows.hold import free_locks, held, hold
 from pageopt.config import ExperimentsParams, check_all, load
 from pageopt.studies.experiments import runner
 from pageopt.workspace import Workspace
@@ -106,15 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     started = time.monotonic()
 
-    def work() -> int:
-        workspace = Workspace.find()
-        # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with hold(workspace):
-            done = experiments(str(workspace.root))
+    def work(workspace: Workspace) -> int:
+        done = experiments(str(workspace.root))
         _show(done, time.monotonic() - started)
         return 0
 
-    return exit_code(work, ". What is done is kept; go on with: make experiments")
+    return held(work, ". What is done is kept; go on with: make experiments")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,15 @@ def free_locks(workspace: Workspace) -> None:
         summary.note(f"Freed {path}, which an interrupted run had locked in DVC")
 
 
-def exit_code(work: Callable[[], int], interrupted: str) -> int:
-    """What `work` returns; where it fails, the code of its error, told on stderr without a traceback."""
+def held(work: Callable[[Workspace], int], interrupted: str) -> int:
+    """What `work` returns in the held project around here; where it fails, its error's code, told without a traceback.
+
+    Held from before the flow, so that Prefect's server, which the flow starts, can be found after a kill.
+    """
     try:
-        return work()
+        workspace = Workspace.find()
+        with hold(workspace):
+            return work(workspace)
     except PageoptError as error:
         print(f"pageopt: {error}", file=sys.stderr)
         return error.exit_code

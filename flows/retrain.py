@@ -23,7 +23,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows import summary
-from flows.hold import exit_code, free_locks, hold
+from flows.hold import free_locks, held, hold
 from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load, read
 from pageopt.errors import ReleaseError, StageError
 from pageopt.release import bento
@@ -287,14 +287,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
 
-    def work() -> int:
-        workspace = Workspace.find()
-        # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with hold(workspace):
-            state = retrain(str(workspace.root), again=options.again, return_state=True)
+    def work(workspace: Workspace) -> int:
+        state = retrain(str(workspace.root), again=options.again, return_state=True)
         return summary.end(workspace, state, time.monotonic() - started)
 
-    return exit_code(work, "; the champion is as before. Go on with: make run")
+    return held(work, "; the champion is as before. Go on with: make run")
 
 
 if __name__ == "__main__":

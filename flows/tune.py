@@ -19,7 +19,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from flows import summary
-from flows.hold import exit_code, free_locks, hold
+from flows.hold import free_locks, held, hold
 from pageopt.config import TuneParams, check_all, load
 from pageopt.errors import PageoptError
 from pageopt.studies.tuning.search import Search
@@ -99,15 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     started = time.monotonic()
 
-    def work() -> int:
-        workspace = Workspace.find()
-        # Held here too, so that Prefect's server, which the next line starts, can be found after a kill.
-        with hold(workspace):
-            trials, experiment, parent = tune(str(workspace.root))
+    def work(workspace: Workspace) -> int:
+        trials, experiment, parent = tune(str(workspace.root))
         _show(workspace, trials, experiment, parent, time.monotonic() - started)
         return 0
 
-    return exit_code(work, ". Finished trials are kept; go on with: make tune")
+    return held(work, ". Finished trials are kept; go on with: make tune")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pageopt.config import FeatureColumn, FeatureParams, Kind
 from pageopt.errors import ConfigError, ContractError
 
 if TYPE_CHECKING:  # pandera and ibis take a second to import, and sources only need the Arrow schemas
+    import ibis.expr.datatypes as dt
     import ibis.expr.types as ir
     import pandera.ibis as pandera
 
@@ -25,13 +26,6 @@ _ARROW: dict[Type, pa.DataType] = {
     "int32": pa.int32(),
     "float64": pa.float64(),
     "strings": pa.list_(pa.string()),
-}
-_IBIS: dict[Type, str] = {
-    "string": "string",
-    "time": "timestamp('UTC', 6)",
-    "int32": "int32",
-    "float64": "float64",
-    "strings": "array<string>",
 }
 _FEATURE_TYPE: dict[str, Type] = {"categorical": "string", "text": "string", "numeric": "float64"}
 
@@ -54,9 +48,11 @@ class Column:
         return _ARROW[self.type]
 
     @property
-    def ibis_type(self) -> str:
-        """What the type is called in Ibis."""
-        return _IBIS[self.type]
+    def ibis_type(self) -> "dt.DataType":
+        """The same in Ibis."""
+        import ibis.expr.datatypes as dt
+
+        return dt.DataType.from_pyarrow(self.arrow_type)
 
 
 @dataclass(frozen=True)
@@ -214,11 +210,10 @@ def pandera_schema(table: Table, slots: int | None = None) -> "pandera.DataFrame
 
 def validate(table: Table, rows: "ir.Table", slots: int | None = None) -> None:
     """Hold `rows` against the contract of `table`. Raises ContractError that lists what breaks it."""
-    import ibis
     from pandera.errors import SchemaErrors
 
     # pandera knows no list types, so types are compared here
-    expected, given = {c.name: ibis.dtype(c.ibis_type) for c in table.columns}, dict(rows.schema().items())
+    expected, given = {c.name: c.ibis_type for c in table.columns}, dict(rows.schema().items())
     if given != expected:
         wrong = [
             f"  {name} is {given.get(name, 'missing')}, should be {expected.get(name, 'absent')}"

@@ -17,7 +17,7 @@ def cast(value: ir.Column, column: Column) -> tuple[ir.Column, ir.BooleanValue]:
     - Times without a zone are UTC. Bare numbers are no times: their unit would be a guess.
     """
     given = value.type()
-    if given == ibis.dtype(column.ibis_type):
+    if given == column.ibis_type:
         return value, ibis.literal(False)
     value = _nan_as_null(value, column.type)
     converted = _converted(value, column)

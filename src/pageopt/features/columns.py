@@ -4,6 +4,7 @@ Each kind is fitted on the train split and encodes one row and a million rows wi
 NaN or an empty string is missing. NumPy only: serving imports this.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from pageopt.errors import ContractError
-from pageopt.features.text import words
 
 MISSING, UNKNOWN = 0, 1
 FIRST_KNOWN = 2
@@ -21,6 +21,7 @@ _BLOCK = 65_536  # rows a block of float64 work space; keeps a million rows from
 _CLIP = (0.001, 0.999)
 _HEAVY_SKEW = 1.0
 _TITLES_KEPT = 65_536
+_WORD = re.compile(r"\w+")
 
 
 def canonical(value: object) -> str | None:
@@ -159,6 +160,11 @@ class Numerics:
             if length != (rows,):
                 return f"Field '{name}' has shape {length} where other fields have {rows} rows. Give one value a page."
         return "Numeric fields cannot be read as numbers. Give one number or null a page."
+
+
+def words(text: str) -> list[str]:
+    """Lower-case word tokens of a title, in order: "USB-C Cable, 2 m" gives usb, c, cable, 2, m."""
+    return _WORD.findall(text.lower())
 
 
 class Tokens:
