@@ -56,13 +56,15 @@ serve: $(READY) ## serve the champion on http://127.0.0.1:3000
 	@pageopt serve
 
 # One thread a process, and none that spins while it waits: the processes of the suite share the cores.
+# Bytecode is written, so that not each of them compiles the same modules anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: export OMP_WAIT_POLICY := PASSIVE
 test: export OMP_NUM_THREADS := 1
 test: $(READY) ## lint, format, types, tests
 	ruff check src flows tests
 	ruff format --check src flows tests
 	mypy
-	pytest --numprocesses auto --dist loadfile
+	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## measure, and write reports/bench.json; PRESET=paper adds the long figures
 	@python -m pageopt.studies.bench $(if $(filter paper,$(PRESET)),--long)

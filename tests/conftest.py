@@ -1,5 +1,7 @@
-"""Shared by the engine and what serves it: an engine without a model, a request, and a real bundle."""
+"""Shared by many: an engine without a model, a request, a real bundle, DVC in a folder, and the order of the suite."""
 
+import fcntl
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,43 @@ from pageopt.policies.decision import Decision
 from pageopt.problems.base import Problem
 from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: what is short fills the other workers while they run."""
+    items.sort(key=lambda item: item.get_closest_marker("flow") is None)
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """The folder of a name, which one worker of the suite fills for all of them; nobody may change it."""
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                draft = tmp_path_factory.mktemp(name)
+                fill(draft)
+                draft.rename(folder)
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def init_dvc() -> Callable[[Path], None]:
+    """Makes a folder a DVC project outside git, that does not ask the internet for a newer DVC at every command."""
+
+    def init(root: Path) -> None:
+        (root / ".dvc").mkdir()
+        (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    check_update = false\n")
+
+    return init
 
 
 @dataclass
@@ -88,8 +127,12 @@ MODULES = tuple(f"m{i}" for i in range(9))
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(once: Once) -> Path:
     """What stage export writes, for an untrained model of 9 modules, 3 families and 4 slots."""
+    return once("export", _export) / "bundle"
+
+
+def _export(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -102,7 +145,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
 
-    folder = tmp_path_factory.mktemp("export")
     prepared = folder / "prepared"
     layout = CounterLayout((24.0,), ("click",), ("click", "purchase"), FAMILIES, CATEGORIES)
     numbers = [*layout.numeric_names, "hero_price", "age"]
@@ -150,4 +192,3 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
         write_bundle(folder / "bundle", "item", model, folder / "trnn", prepared, search, max_candidates=50)
-    return folder / "bundle"

@@ -94,7 +94,7 @@ class Project:
                 while not reached(self.root, log.read_text()):
                     assert run.poll() is None, f"it ended before it could be killed:\n{log.read_text()}"
                     assert time.monotonic() < end, f"it did not get there:\n{log.read_text()}"
-                    time.sleep(0.002)
+                    time.sleep(0.02)  # looked at too often, it would take half a core from what it waits for
             finally:
                 run.send_signal(signal.SIGKILL)
                 run.wait()

@@ -1,7 +1,6 @@
 """The tuning flow in a project of its own."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,14 +25,14 @@ PARAMS = {
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory, prefect_api, project_class):
+def shop(tmp_path_factory, prefect_api, project_class, init_dvc):
     root = tmp_path_factory.mktemp("tune")
     for name in ("src", "flows"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copyfile(REPOSITORY / name, root / name)
     (root / "data" / "inbox").mkdir(parents=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    init_dvc(root)
     project = project_class(root, prefect_api)
     project.set_all(PARAMS)
     return project

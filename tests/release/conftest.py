@@ -19,7 +19,7 @@ MODULES = tuple(f"m{number}" for number in range(9))
 Maker = Callable[..., Workspace]
 
 
-def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -> Workspace:
+def make_project(root: Path, modules: Sequence[str], slots: int) -> None:
     import torch
 
     from pageopt.config import SearchParams, TrainParams
@@ -83,7 +83,6 @@ def make_project(root: Path, modules: Sequence[str] = MODULES, slots: int = 4) -
     _simulated(workspace, len(modules))
     for name in ("params.yaml", "bentofile.yaml", "serving.lock"):
         shutil.copyfile(REPOSITORY / name, root / name)
-    return workspace
 
 
 def _simulated(workspace: Workspace, modules: int) -> None:
@@ -106,15 +105,12 @@ def _simulated(workspace: Workspace, modules: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+def maker(once: Callable[..., Path]) -> Maker:
     """Makes projects; equal ones are made once and must not be changed."""
-    made: dict[tuple, Workspace] = {}
 
     def make(modules: Sequence[str] = MODULES, slots: int = 4) -> Workspace:
-        key = (tuple(modules), slots)
-        if key not in made:
-            made[key] = make_project(tmp_path_factory.mktemp("project"), modules, slots)
-        return made[key]
+        name = "-".join(("project", *modules, f"{slots}slots"))
+        return Workspace(once(name, lambda root: make_project(root, modules, slots)))
 
     return make
 

@@ -2,8 +2,6 @@
 
 import ast
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -88,7 +86,7 @@ def test_a_stage_follows_every_section_that_its_module_reads(file: str, name: st
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Workspace:
+def project(tmp_path_factory, init_dvc) -> Workspace:
     """The project as if all its stages had run: outputs of a few bytes, which DVC was told to take as theirs."""
     root = tmp_path_factory.mktemp("committed")
     for name in ("dvc.yaml", "params.yaml", "bentofile.yaml", "serving.lock"):
@@ -100,7 +98,7 @@ def project(tmp_path_factory) -> Workspace:
             path = root / next(iter(out) if isinstance(out, dict) else iter([out]))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(path.name)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    init_dvc(root)
     repro.dvc(root, "commit", "--force", "--quiet", "dvc.yaml")
     return Workspace(root)
 

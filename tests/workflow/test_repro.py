@@ -25,9 +25,9 @@ CHECK = "import sys; sys.exit('pageopt: no good,\\nfix it')"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(tmp_path_factory, init_dvc) -> Path:
     root = tmp_path_factory.mktemp("dvc")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    init_dvc(root)
     (root / "dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
     (root / "collect.py").write_text(COLLECT)
     (root / "check.py").write_text(CHECK)

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,8 +19,8 @@ FAIL = "import sys; sys.exit('pageopt: no good,\\nfix it')"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+def project(tmp_path: Path, init_dvc) -> Path:
+    init_dvc(tmp_path)
     (tmp_path / "experiments").mkdir()
     for name, code in (("write", WRITE), ("meet", MEET), ("fail", FAIL)):
         (tmp_path / f"{name}.py").write_text(code)
