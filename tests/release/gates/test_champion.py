@@ -23,15 +23,15 @@ def test_the_same_bundle_decides_the_same(workspace):
 
 
 def test_other_modules_and_slots_are_translated(maker, workspace):
-    """The champion knows m2 to m8, m91 and m92, and three slots; the candidate m0 to m8 and four."""
-    old = maker(modules=(*MODULES[2:], "m91", "m92"), slots=3)
+    """The champion knows m2 to m8, m91 and m92, and two slots; the candidate m0 to m8 and four."""
+    old = maker(modules=(*MODULES[2:], "m91", "m92"), slots=2)
     pages = SimulatedPages.load(workspace.simulated)
     champion = Champion.load(1, old.bundle, MODULES)
     assert champion.known == 7
     found = champion.decide(pages.fields, pages.candidates, 4)
     assert found.modules.shape == (len(pages), 4)
-    assert (found.modules[:, 3] == -1).all()
-    assert (found.probabilities[:, 3] == 0).all()
+    assert (found.modules[:, 2:] == -1).all()
+    assert (found.probabilities[:, 2:] == 0).all()
     engine = champion.engine
     for page in range(0, len(pages), 7):
         offered = [MODULES[module] for module in pages.candidates[page] if module >= 2]
