@@ -14,8 +14,6 @@ Environment variables
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from pageopt.errors import ConfigError, PageoptError
 from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.serving import openapi
 from pageopt.serving.app import MAX_IN_FLIGHT, PageApp
+from pageopt.serving.clock import clock
 from pageopt.serving.events import EventLog
 from pageopt.serving.loaded import load_bundle
 from pageopt.serving.operations import OPERATIONS
@@ -50,20 +49,11 @@ def _path(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).absolute()
 
 
-def _clock() -> Callable[[], int]:
-    text = os.environ.get("PAGEOPT_AT")
-    if not text:
-        return lambda: time.time_ns() // 1000
-    if not text.isdecimal():
-        raise ConfigError(f"PAGEOPT_AT is {text!r}; give a time in whole microseconds since 1970.")
-    return lambda: int(text)
-
-
 def _load() -> tuple[Decider, EventLog]:
     engine, snapshot, version = load_bundle(_path("PAGEOPT_BUNDLE", _BUNDLE))
     events = _path("PAGEOPT_EVENTS", _EVENTS)
     users = SqliteUserStore(events, snapshot)
-    return Decider(engine, users, version, _clock()), EventLog(users, events)
+    return Decider(engine, users, version, clock()), EventLog(users, events)
 
 
 class _PlainService(Service[Any]):
