@@ -40,6 +40,7 @@ ARTEFACTS = (
         purchases=SPLITS,
         traffic={"train": {"random": {"pages": 7}}},
         events={"click": {"logged": 3}},
+        uncredited={"zero_label": 0.1, "untraced": None},
         kept_rate={"no_interaction": 0.4},
         examination={"click": [1.0, 1e-05]},
         users=2,

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
 from pageopt.errors import ContractError
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
-from pageopt.features.prepared import Schema
+from pageopt.features.prepared import PrepareReport, Schema
 from pageopt.features.slot_bias import SlotBias
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.stages import check, collect, prepare
@@ -59,6 +60,7 @@ def test_what_later_stages_read(workspace) -> None:
         assert pages.observed.all()
         assert (pages.propensity > 0).all()
         assert (pages.attributed <= pages.click).all()
+        assert (pages.attributed >= pages.click * pages.purchase).all()
         assert (pages.purchase.sum(), pages.intent.sum()) > (0, 0)
 
 
@@ -67,6 +69,14 @@ def test_the_model_of_slots_is_found(workspace) -> None:
     theta = np.array(SlotBias.read(workspace.prepared / "slot_bias.json").click["all"])
     assert theta[0] == 1
     assert theta[-1] < 0.8
+
+
+def test_only_late_checkouts_of_nobody_credit_no_module(workspace) -> None:
+    events = pq.read_table(workspace.checked / "events").to_pylist()
+    bought = [event for event in events if event["kind"] == "purchase"]
+    lost = [event for event in bought if event["user_id"] is None and event["page_id"] is None]
+    report = PrepareReport.read(workspace.reports / "prepare.json")
+    assert report.uncredited == {"zero_label": 0, "untraced": pytest.approx(len(lost) / len(bought))}
 
 
 def test_the_report_has_no_clock(workspace) -> None:

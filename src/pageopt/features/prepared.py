@@ -42,7 +42,9 @@ class PrepareReport(Artefact, frozen=True):
     """reports/prepare.json: numbers of rows, curves, rates, notes. No clock times are in it.
 
     `traffic` is what was logged, before sampling: split, policy, and pages, clicks and purchases. `events` are by kind,
-    with how many of them belong to an impression. `examination` is by kind of event and slot.
+    with how many of them belong to an impression. `uncredited` are shares of the logged purchases: those whose own
+    module has attributed label 0 (zero_label), and those that belong to no impression (untraced). `examination` is by
+    kind of event and slot.
     """
 
     ERROR = ContractError
@@ -56,6 +58,7 @@ class PrepareReport(Artefact, frozen=True):
     purchases: BySplit
     traffic: dict[str, dict[str, dict[str, int]]]
     events: dict[str, dict[str, int]]
+    uncredited: dict[str, float | None]
     kept_rate: dict[str, float]
     examination: dict[str, list[float]]
     users: int

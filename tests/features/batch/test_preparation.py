@@ -101,11 +101,11 @@ def test_every_page_is_itself(prepared, rows) -> None:
 
 
 def test_labels(prepared, rows) -> None:
-    logs, *_ = prepared
+    logs, _, report = prepared
     expected = {page_id: {name: [0] * 4 for name in ("click", "intent", "purchase")} for page_id in rows}
     name_of = {"click": "click", "watch": "intent", "cart": "intent", "purchase": "purchase"}
     events = sorted(logs.rows["events"], key=lambda e: (e["ts"], e["event_id"]))
-    last = {}
+    last, lost = {}, 0
     for event in events:
         visitor = event["user_id"] or event["page_id"]
         target = (event["page_id"], event["slot"])
@@ -117,6 +117,7 @@ def test_labels(prepared, rows) -> None:
         if event["page_id"] is None:
             at, target = last.get((visitor, event["item_id"]), (-(10**18), None))
             if event["ts"] - at > 48 * HOUR:
+                lost += event["kind"] == "purchase"
                 continue
         if event["kind"] == "click":
             last[visitor, event["item_id"]] = (event["ts"], target)
@@ -128,7 +129,11 @@ def test_labels(prepared, rows) -> None:
         attributed = np.array(rows[page_id]["attributed"])
         assert ((attributed >= 0) & (attributed <= 1)).all()
         assert (attributed[np.array(rows[page_id]["click"]) == 0] == 0).all()
+        assert (attributed[np.array(labels["click"]) * np.array(labels["purchase"]) == 1] == 1).all()
     assert sum(sum(row["attributed"]) for row in rows.values()) > 5
+    purchases = sum(event["kind"] == "purchase" for event in events)
+    assert report.uncredited == {"zero_label": 0, "untraced": pytest.approx(lost / purchases)}
+    assert lost > 0
 
 
 def test_split_and_sampling(prepared, rows) -> None:

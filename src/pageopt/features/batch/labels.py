@@ -69,8 +69,9 @@ def label(resolved: ir.Table, weights: ir.Table) -> ir.Table:
         weights: event_id and weight of clicks, from `sessions.attribute`.
 
     Returns:
-        page, slot, and float32 click, intent, purchase (0 or 1) and attributed (in [0, 1]: the largest weight of the
-        impression's clicks); impressions that are not there have 0 in all four.
+        page, slot, and float32 click, intent, purchase (0 or 1) and attributed (in [0, 1]: 1 where what was clicked is
+        also bought, however much later, else the largest weight of the impression's clicks); impressions that are not
+        there have 0 in all four.
     """
     weights = weights.select(click_id="event_id", weight="weight")
     events = resolved.left_join(weights, resolved.event_id == weights.click_id)
@@ -78,11 +79,11 @@ def label(resolved: ir.Table, weights: ir.Table) -> ir.Table:
     def any_of(*kinds: str) -> ir.Value:
         return events.kind.isin(kinds).cast("int8").max().cast("float32")
 
+    click, purchase = any_of("click"), any_of("purchase")
+    # Its own click, which `resolve` knows, may be sessions before a purchase: the weights are for the other clicks.
+    credit = ibis.greatest(click * purchase, events.weight.max().fill_null(0.0))
     return events.group_by("page", "slot").agg(
-        click=any_of("click"),
-        intent=any_of(*INTENT_KINDS),
-        purchase=any_of("purchase"),
-        attributed=events.weight.max().fill_null(0.0).cast("float32"),
+        click=click, intent=any_of(*INTENT_KINDS), purchase=purchase, attributed=credit.cast("float32")
     )
 
 

@@ -94,6 +94,7 @@ def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> Pr
         **counts,
         traffic=traffic.by_policy(logged),
         events=traffic.by_kind(logs.events),
+        uncredited=traffic.uncredited(logs.events, labels),
         kept_rate=asdict(rates),
         examination={"click": bias.click["all"], "purchase": bias.purchase["all"]},
         users=users,

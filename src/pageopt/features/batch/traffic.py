@@ -38,6 +38,16 @@ def by_kind(events: ir.Table) -> dict[str, dict[str, int]]:
     return {row.pop("kind"): row for row in counts.order_by("kind").to_pyarrow().to_pylist()}
 
 
+def uncredited(events: ir.Table, labels: ir.Table) -> dict[str, float | None]:
+    """Shares of the purchases that credit no module: see `PrepareReport`. None where nothing was bought."""
+    bought = events.filter(events.kind == "purchase").select("page", "slot")
+    bought = bought.left_join(labels.select("page", "slot", "attributed"), ["page", "slot"])
+    shares = bought.agg(
+        zero_label=(bought.attributed == 0).fill_null(False).mean(), untraced=bought.page.isnull().mean()
+    )
+    return shares.to_pyarrow().to_pylist()[0]
+
+
 def observed(shown: ir.Table) -> Literal["pages", "single"]:
     """What impressions tell of a page: "pages", or "single" where never more than one slot of it."""
     filled = shown.group_by("page").agg(slots=shown.count())
