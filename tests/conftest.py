@@ -15,6 +15,7 @@ from pageopt.policies.decision import Decision
 from pageopt.problems.base import Problem
 from pageopt.problems.fields import Field
 from pageopt.problems.item import ITEM
+from pageopt.workspace import Workspace
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +53,18 @@ def init_dvc() -> Callable[[Path], None]:
         (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    check_update = false\n")
 
     return init
+
+
+@pytest.fixture(scope="session")
+def empty_registry(once: Once) -> Path:
+    """The state of a workspace whose registry is empty, to be copied: MLflow takes seconds to make its database."""
+
+    def make(root: Path) -> None:
+        from pageopt.release import mlflow_store
+
+        mlflow_store.connect(Workspace(root))
+
+    return Workspace(once("registry", make)).state
 
 
 @dataclass

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pageopt.release import mlflow_store
 from pageopt.release.registry import PROMOTED, Registry
 from pageopt.workspace import Workspace
 
@@ -14,19 +13,21 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 
 def test_a_champion_whose_files_are_lost_is_noted_and_stops_nothing(
-    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[2])  # flows are run in a project's root, and installed nowhere
     from flows.retrain import Run, _expose
 
     workspace = Workspace(tmp_path)
-    mlflow_store.connect(workspace)
+    shutil.copytree(empty_registry, workspace.state)
+    workspace.bundle.mkdir(parents=True)
+    (workspace.bundle / "page.onnx").write_bytes(b"graph")
     registry = Registry(workspace, "page-optimizer")
     _expose(Run(workspace, registry))
     assert capsys.readouterr().out == ""
     candidate = registry.open("0123456789abcdef")
     page = {"platform": "web", "hero_item": {"item_id": "i1", "category": "shoes"}}
-    version = registry.register(candidate, bundle, page)
+    version = registry.register(candidate, workspace.bundle, page)
     registry.promote(version, over=None)
     registry.conclude(candidate.run_id, PROMOTED, "every gate passed")
     shutil.rmtree(version.folder)

@@ -140,10 +140,11 @@ def rejected(project, second) -> After:
 
 
 @pytest.fixture(scope="module")
-def rolled_back(project, rejected) -> tuple[str, After]:
-    """What the rollback said, and the run after it."""
+def rolled_back(project, rejected) -> tuple[str, str, After]:
+    """What the rollback said, the list of releases then, and the run after it."""
     project.set(gates__latency__p99_ms=1000)
-    return project.call("pageopt", "rollback", "--to", "1").output, _run(project)
+    said, listed = (project.call("pageopt", *command).output for command in (("rollback", "--to", "1"), ("releases",)))
+    return said, listed, _run(project)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_the_verdict_on_the_first_candidate_agrees_with_the_truth(first):
 def test_the_promoted_bento_serves(served):
     answer, output = served
     assert answer["model_version"] == "1"
-    assert [module["slot"] for module in answer["modules"]] == [1, 2, 3, 4]
+    assert [module["slot"] for module in answer["modules"]] == [1, 2, 3]
     assert output.startswith("Serving version 1 (page-optimizer:v1-")
 
 
@@ -245,8 +246,10 @@ def test_a_rejected_candidate_exits_3_with_its_reason(rejected):
 
 
 def test_after_a_rollback_the_same_candidate_is_not_promoted_again(rolled_back):
-    said, after = rolled_back
+    said, listed, after = rolled_back
     assert "Version 1 is champion; it was version 2" in said
+    versions = [line for line in listed.splitlines() if line[:1].isdigit()]
+    assert [(line.split()[0], "← champion" in line) for line in versions] == [("2", False), ("1", True)]
     assert after.code == 0, after.output
     assert "(promoted): version 1 is champion" in after.output
     assert (after.champion, after.versions) == (1, 2)
@@ -256,7 +259,7 @@ def test_after_a_rollback_the_same_candidate_is_not_promoted_again(rolled_back):
 def test_bentomls_own_commands_find_the_champion_after_every_run(
     project, first, unchanged, second, rejected, rolled_back
 ):
-    runs = [first, unchanged, second, rejected, rolled_back[1]]
+    runs = [first, unchanged, second, rejected, rolled_back[-1]]
     assert [run.exposed for run in runs] == [run.champion for run in runs] == [1, 1, 2, 2, 1]
     assert (project.root / "src" / "bundle" / "page.onnx").is_file()
 

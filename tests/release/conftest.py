@@ -118,13 +118,3 @@ def maker(once: Callable[..., Path]) -> Maker:
 @pytest.fixture
 def workspace(maker: Maker) -> Workspace:
     return maker()
-
-
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state of a workspace whose registry is empty, to be copied: MLflow takes seconds to make its database."""
-    from pageopt.release import mlflow_store
-
-    workspace = Workspace(tmp_path_factory.mktemp("empty"))
-    mlflow_store.connect(workspace)
-    return workspace.state

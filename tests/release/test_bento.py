@@ -168,45 +168,46 @@ def serving(workspace: Workspace, *what: str, home: Path) -> Iterator[tuple[subp
         server.wait(timeout=60)
 
 
-def served(workspace: Workspace, home: Path) -> list[tuple[str, str, str]]:
-    """Version, policy and code that answer: of the root, of the store's latest, and of what is built in the root."""
-    assert start(workspace, "build", home=home).wait(timeout=120) == 0
-    latest = "page-optimizer:latest"
-    answers = []
+def answers(workspace: Workspace, *what: tuple[Path, *tuple[str, ...]]) -> list[tuple[str, str, str]]:
+    """Version, policy and code of what `bentoml serve` serves from each store."""
+    told = []
     with ExitStack() as servers:
-        for server, url in [
-            servers.enter_context(serving(workspace, home=home)),
-            servers.enter_context(serving(workspace, latest, home=Path(".pageopt/bentoml"))),
-            servers.enter_context(serving(workspace, latest, home=home)),
-        ]:
+        running = [servers.enter_context(serving(workspace, *names, home=home)) for home, *names in what]
+        for server, url in running:
             bento.wait_until_ready(server, url, workspace.root / "log.txt")
             answer = httpx.post(f"{url}/rank_page", json=PAGE, trust_env=False).json()
             document = httpx.get(f"{url}/docs.json", trust_env=False).json()
             code = document["paths"]["/rank_page"]["post"]["summary"]
-            answers.append((answer["model_version"], answer["policy"], code))
-    return answers
+            told.append((answer["model_version"], answer["policy"], code))
+    return told
+
+
+def build(workspace: Workspace, home: Path) -> None:
+    """`bentoml build` in the root, which packs what stands there."""
+    assert start(workspace, "build", home=home).wait(timeout=120) == 0
+    [built] = (home / "bentos" / "page-optimizer").glob("*/src")
+    root = workspace.root / "src"
+    packed = {Path("release.json"), *(path.relative_to(root) for path in root.glob("pageopt/**/*.py"))}
+    packed |= {path.relative_to(root) for path in root.glob("bundle/**/*") if path.is_file()}
+    configuration = {Path("bentofile.yaml"), Path("serving.lock")}
+    assert {path.relative_to(built) for path in built.rglob("*") if path.is_file()} == packed | configuration
+    assert all((built / path).read_bytes() == (root / path).read_bytes() for path in packed)
 
 
 def test_serve_build_and_latest_are_the_champion_after_a_promotion_and_after_a_rollback(
     project: Workspace, tmp_path: Path
 ) -> None:
-    root, store = project.root / "src", project.bento_home / "bentos" / "page-optimizer"
-    assert served(project, tmp_path / "first") == [
+    root, store, latest = project.root / "src", project.bento_home / "bentos" / bento.NAME, f"{bento.NAME}:latest"
+    build(project, tmp_path / "first")
+    assert answers(project, (tmp_path / "first",), (project.bento_home, latest)) == [
         ("2", "second", str(root)),
         ("2", "second", str(store / "v2-22222222" / "src")),
-        ("2", "second", str(root)),  # packed as it was
     ]
     rollback(project, to=1)
-    assert served(project, tmp_path / "second") == [
+    build(project, tmp_path / "second")
+    both = (tmp_path / "second",), (project.bento_home, latest)
+    assert answers(project, *both, (tmp_path / "second", latest)) == [
         ("1", "first", str(root)),
         ("1", "first", str(store / "v1-11111111" / "src")),
-        ("1", "first", str(root)),
+        ("1", "first", str(root)),  # packed as it was
     ]
-    [built] = (tmp_path / "second" / "bentos" / "page-optimizer").glob("*/src")
-    assert {path.name for path in built.iterdir()} == {
-        "bentofile.yaml",
-        "bundle",
-        "pageopt",
-        "release.json",
-        "serving.lock",
-    }

@@ -108,7 +108,7 @@ def test_broken_nodes_are_found_by_the_checker(monkeypatch):
 
     monkeypatch.setattr(onnx.checker, "check_model", lambda *_, **__: broken())
     with pytest.raises(ExportError, match="a node is wrong"):
-        page_onnx(*_graph(replace(SIZE, slots=1)))
+        page_onnx(*_graph(replace(SIZE, architecture="mlp", slots=1)))
 
 
 def test_digest_names_content_and_files(tmp_path):

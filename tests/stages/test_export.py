@@ -33,6 +33,7 @@ FIELDS = (
     Field("hero_title", "text", "item"),
     Field("hero_price", "numeric", "item"),
 )
+SEARCH = SearchParams(width=4, beam_start=2, objective="purchase")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def _prepared(folder: Path, modules: dict[str, list[str]]) -> Encoder:
         PAGES,
         (Field("family", "categorical", "module"),),
         modules,
-        slots=3,
+        slots=2,  # each makes an export longer
         min_count=1,
         title_tokens=4,
         vocabulary=10,
@@ -62,7 +63,7 @@ def _exported(root: Path, architecture: str) -> Workspace:
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["train"].update({"architecture": architecture, "width": 8, "embedding": 4})
-    params["search"].update({"width": 2, "beam_start": 2, "objective": "purchase"})
+    params["search"].update(SEARCH.model_dump())
     with workspace.params.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     prepared = workspace.prepared
@@ -81,7 +82,7 @@ def _exported(root: Path, architecture: str) -> Workspace:
 def test_bundle_is_what_serving_reads(workspace):
     assert {path.name for path in workspace.bundle.iterdir()} == {"page.onnx", "encoder", "users.sqlite", "bundle.json"}
     facts = json.loads((workspace.bundle / "bundle.json").read_text(encoding="utf-8"))
-    assert (facts["slots"], facts["width"], facts["beam_start"], facts["objective"]) == (3, 2, 2, "purchase")
+    assert (facts["slots"], facts["width"], facts["beam_start"], facts["objective"]) == (2, 4, 2, "purchase")
     assert facts["static_page"] == list(range(8, -1, -1))
     assert facts["trained_heads"] == ["click", "purchase"]
     assert facts["policy"] == PageEngine(workspace.bundle).policy == "trnn"
@@ -92,7 +93,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     workspace = _exported(tmp_path, architecture)
     engine = PageEngine(workspace.bundle)
     assert engine.policy == architecture
-    graph = PageGraph(load_network(workspace.model), SearchParams(width=2, beam_start=2, objective="purchase"))
+    graph = PageGraph(load_network(workspace.model), SEARCH)
     encoded = Encoder.load(workspace.prepared / "encoder").encode(PAGES)
     candidates = np.tile(np.arange(9), (20, 1))
     expected, found = decide(graph, encoded, candidates), engine.rank_batch(PAGES, candidates)
@@ -103,7 +104,7 @@ def test_any_network_becomes_a_bundle(tmp_path, architecture):
     candidates = np.array([[4, 2, 8, -1], [0, 3, 6, 1]])
     fields = {name: values[:2] for name, values in PAGES.items()}
     served = engine.rank_batch(fields, candidates)
-    graph = PageGraph(load_network(workspace.model), SearchParams(width=2, beam_start=2, objective="purchase"))
+    graph = PageGraph(load_network(workspace.model), SEARCH)
     expected = decide(graph, encoder.encode(fields), candidates)
     np.testing.assert_array_equal(served.modules, expected.modules)
     np.testing.assert_allclose(served.probabilities, expected.probabilities, atol=1e-6)

@@ -82,7 +82,7 @@ def test_learns_which_modules_are_clicked(architecture):
 def test_any_set_of_losses_can_be_learned(architecture, loss_weights):
     """Every head with a loss learns more than its base rate from labels that depend on the module; others answer 0."""
     names = ("click", "intent", "purchase", "attributed")
-    params = PARAMS.model_copy(update={"epochs": 2, "loss_weights": loss_weights, "learning_rate": 0.02})
+    params = PARAMS.model_copy(update={"epochs": 1, "loss_weights": loss_weights, "learning_rate": 0.02})
     train, valid = _pages(1200, 1, names), _pages(400, 2, names)
     for losses in (some for count in range(1, 5) for some in combinations(names, count)):
         model = _model(losses=losses, architecture=architecture)

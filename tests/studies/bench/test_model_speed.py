@@ -30,7 +30,7 @@ def test_training_speed_stands_beside_its_matrix_products(architecture):
 
 
 def test_page_decision_stands_beside_eager_and_xgboost():
-    found = page_decision(SIZE, candidates=9, beams=2, calls=40)
+    found = page_decision(replace(SIZE, slots=1), candidates=9, beams=2, calls=40)  # a slot more is a longer export
     assert 0 < found["onnx_p50_ms"] <= found["onnx_p99_ms"]
     assert math.isclose(found["share_of_eager"], found["onnx_p50_ms"] / found["eager_p50_ms"])
     assert math.isclose(found["share_of_xgboost"], found["onnx_p50_ms"] / found["ten_xgboost_scorings_p50_ms"])
