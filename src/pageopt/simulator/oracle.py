@@ -1,4 +1,8 @@
-"""The oracle page: beam search with the true model, under the family rule. No policy that logs can know this much."""
+"""The best page by the true model: beam search under the family rule, for one intent or over several it could be.
+
+The oracle page knows the intent of each visit, as no log does. Averaged over visits of a kind, the same search gives
+the best page for that kind: what can be known of them.
+"""
 
 from typing import Literal
 
@@ -22,22 +26,32 @@ def oracle(catalog: Catalog, model: ClickModel, objective: Objective, width: int
         for start in range(0, len(contexts), _PAGES_AT_ONCE):
             part = slice(start, start + _PAGES_AT_ONCE)
             candidates = catalog.candidates[contexts.group[part]]
-            pages[part] = _search(catalog, model, intent.take(part), candidates, objective, width)
+            pages[part] = best_pages(catalog, model, intent.take(part), candidates, objective, width)
         return pages
 
     return policy
 
 
-def _search(
+def best_pages(
     catalog: Catalog, model: ClickModel, intent: Intent, candidates: np.ndarray, objective: Objective, width: int
 ) -> np.ndarray:
-    """Pages `[P, slots]` for candidates `[P, N]`, -1 where there is none. W = width beams."""
+    """Pages `[P, slots]` for candidates `[P, N]`, -1 where there is none.
+
+    `intent` holds R visits a page, those of a page side by side (P·R): what is searched for is their mean. R is 1 where
+    a page's intent is known. W = width beams.
+    """
     pages, count = candidates.shape
+    visits = len(intent.stage) // pages
     slots = catalog.params.slots
-    relevance = model.relevance(intent, candidates)
-    worth = model.conversion(intent, candidates) if objective == "purchase" else np.ones(candidates.shape)
+    offered = np.repeat(candidates, visits, axis=0)
+
+    def by_page(values: np.ndarray) -> np.ndarray:
+        return values.reshape(pages, visits, *values.shape[1:])
+
+    relevance = by_page(model.relevance(intent, offered))  # [P, R, N]
+    worth = by_page(model.conversion(intent, offered)) if objective == "purchase" else np.ones(relevance.shape)
+    examined = by_page(model.examination[intent.platform])  # [P, R, slots]
     family = np.broadcast_to(catalog.modules.family[candidates][:, None, :], (pages, width, count))
-    examined = model.examination[intent.platform]
     rows, beams = np.arange(pages)[:, None], np.arange(width)
 
     free = np.repeat((candidates != EMPTY)[:, None, :], width, axis=1)  # [P, W, N] not yet on the page
@@ -51,21 +65,26 @@ def _search(
         # Every page that one more module makes, whole: under some laws it changes what the modules above are worth.
         tried = np.repeat(chosen[:, :, None, : slot + 1], count, axis=2)  # [P, W, N, slot + 1]
         tried[..., slot] = np.arange(count)
-        page, at = np.arange(pages)[:, None, None, None], np.maximum(tried, 0)
-        modules = np.where(tried == EMPTY, EMPTY, candidates[page, at])
-        log_odds = relevance[page, at] + model.effects.of_modules(modules)
-        click = model.clicks(log_odds, examined[:, None, None, : slot + 1], modules)
-        total = (click * worth[page, at]).sum(axis=-1) + alive[..., None]
-        total = np.where(allowed, total, -np.inf).reshape(pages, width * count)
+        modules = np.where(tried == EMPTY, EMPTY, candidates[rows[:, :, None, None], np.maximum(tried, 0)])
+        effects = model.effects.of_modules(modules)
+        total = np.zeros(tried.shape[:3])
+        for visit in range(visits):
+            at = np.maximum(tried, 0).reshape(pages, -1)
+            of_visit, of_worth = (
+                np.take_along_axis(each[:, visit], at, axis=1).reshape(tried.shape) for each in (relevance, worth)
+            )
+            seen = examined[:, visit, None, None, : slot + 1]
+            total += (model.clicks(of_visit + effects, seen, modules) * of_worth).sum(axis=-1)
+        score = np.where(allowed, total + alive[..., None], -np.inf).reshape(pages, width * count)
         # A page that has run out of candidates keeps its beams as they are.
-        going = np.isfinite(total).any(axis=1)
-        best = np.argsort(-total, axis=1, kind="stable")[:, :width]
+        going = np.isfinite(score).any(axis=1)
+        best = np.argsort(-score, axis=1, kind="stable")[:, :width]
         beam, pick = np.divmod(best, count)
         kept = (chosen[rows, beam], free[rows, beam])
         kept[0][..., slot] = pick
         kept[1][rows, beams, pick] = False
         chosen[going], free[going] = (array[going] for array in kept)
         last[going] = family[rows, beam, pick][going]
-        alive[going] = np.where(np.isfinite(total[rows, best]), 0.0, -np.inf)[going]
+        alive[going] = np.where(np.isfinite(score[rows, best]), 0.0, -np.inf)[going]
     best_page = chosen[:, 0]
     return np.where(best_page == EMPTY, EMPTY, candidates[rows, np.maximum(best_page, 0)])
