@@ -44,8 +44,8 @@ for _name, _help in _STAGES.items():
 
 @_app.command()
 def coverage(
-    logs: Annotated[int, typer.Option(help="independent logs")] = 200,
-    pages: Annotated[int, typer.Option(help="pages of each log")] = 8000,
+    logs: Annotated[int, typer.Option(help="independent logs under each law of page effects")] = 30,
+    pages: Annotated[int, typer.Option(help="random pages of each log")] = 9000,
     processes: Annotated[int, typer.Option(help="processes that judge them")] = 2,
 ) -> None:
     """Hold the off-policy estimators against the truth on many simulated logs: reports/coverage.json and .html."""

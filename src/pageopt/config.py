@@ -214,10 +214,9 @@ class RewardNetworkParams(Section):
 
 
 class RewardModelParams(Section):
-    """The cross-fitted reward model q̂; rounds, depth and learning_rate are those of the boosted trees."""
+    """The cross-fitted q̂: folds are those of the page-aware one too; all else is of the slot-wise one, of its trees."""
 
     kind: Literal["xgboost", "mlp"] = "xgboost"
-    page_aware: bool = Field(default=False, description="q̂ reads the modules above a slot, as Cascade-DR wants it")
     folds: int = Field(ge=2)
     rounds: int = Field(gt=0)
     depth: int = Field(gt=0)

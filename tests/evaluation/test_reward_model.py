@@ -135,30 +135,6 @@ def test_the_same_seed_gives_the_same_files(shop, tmp_path, kind):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_a_page_aware_model_learns_what_stands_above(shop, tmp_path):
-    encoder, log = shop.encoder(), shop.pages(6000, users=4000)
-    family = np.asarray(encoder.module_family)[log.module]
-    repeated = (family[:, 1:, None] == family[:, None, :-1]) & (np.arange(2) <= np.arange(2)[:, None])
-    chance = np.full(log.module.shape, 0.5)
-    chance[:, 1:] = np.where(repeated.any(axis=2), 0.05, 0.5)  # a module is clicked unless its family is above already
-    click = (np.random.default_rng(5).random(chance.shape) < chance).astype(np.float32)
-    log = replace(log, click=click)
-    unit = page_units(log.user_id, log.page_id)
-    model = _fit(encoder, log, params=PARAMS.model_copy(update={"page_aware": True, "rounds": 40}))
-    found = model.predict(log.encoded, unit, log.module)["click"]
-    assert np.corrcoef(found[:, 1:].ravel(), chance[:, 1:].ravel())[0, 1] > 0.9
-    blind = _fit(encoder, log, params=PARAMS.model_copy(update={"rounds": 40}))
-    assert (
-        np.corrcoef(blind.predict(log.encoded, unit, log.module)["click"][:, 1:].ravel(), chance[:, 1:].ravel())[0, 1]
-        < 0.3
-    )
-    # What is above comes from `shown`, by default the page itself.
-    nothing = model.predict(log.encoded, unit, log.module, np.full(log.module.shape, -1))["click"]
-    assert (nothing[:, 1:] != found[:, 1:]).any()
-    model.save(tmp_path)
-    np.testing.assert_array_equal(RewardModel.load(tmp_path).predict(log.encoded, unit, log.module)["click"], found)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_purchase_in_the_log_predicts_none(shop, tmp_path, kind):
     log = shop.pages(200)

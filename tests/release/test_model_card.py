@@ -143,5 +143,6 @@ def test_the_note_starts_with_the_verdict_and_names_gates_and_key_figures(worksp
         "Rejected: drift: PSI 0.7 in slot 1\n\n- quality passed: CTR +24.1%\n- drift **failed**: PSI"
     )
     assert "95% intervals" in note
-    assert "- trnn: AUC 0.84 (0.83 to 0.85), NDCG –, CTR (DR) 0.7436 (0.7102 to 0.778), PTR (DR) –" in note
+    assert "- trnn: AUC 0.84 (0.83 to 0.85), NDCG –, CTR (page-aware DR) –" in note
+    assert "CTR (DR by slot) 0.7436 (0.7102 to 0.778), PTR (DR by slot) –" in note
     assert "- static: AUC –" in note

@@ -96,7 +96,7 @@ def _pages(raw: Path, module_ids: list[str]) -> pd.DataFrame:
 def log(tmp_path_factory) -> Path:
     """data/raw of the shop."""
     raw = tmp_path_factory.mktemp("shop") / "raw"
-    Shop(SHOP, 3).write(raw)
+    Shop(SHOP, 4).write(raw)
     return raw
 
 
@@ -163,7 +163,7 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     found = _report(workspace)
     models = found["models"]
     assert set(models) == {"trnn", "static"}
-    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr", "sndr", "cascade_dr")}
+    names = {f"{m}_{e}" for m in ("ctr", "ptr") for e in ("dm", "ips", "snips", "dr", "sndr", "cascade_dr", "page_dr")}
     names |= {"auc", "f1", "ndcg", "mrpr", "true_ctr", "true_ptr"}
     curves = models["trnn"].pop("calibration")
     assert {name: curve[0].keys() for name, curve in curves.items()} == dict.fromkeys(
@@ -177,9 +177,10 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
         for name, estimate in metrics.items():
             assert estimate["low"] <= estimate["value"] <= estimate["high"], name
         for metric in ("ctr", "ptr"):
-            dr, true = metrics[f"{metric}_dr"], metrics[f"true_{metric}"]["value"]
-            slack = (dr["high"] - dr["low"]) / 2  # so wide that a right estimator misses one time in 10,000
-            assert dr["low"] - slack <= true <= dr["high"] + slack
+            true = metrics[f"true_{metric}"]["value"]
+            for dr in (metrics[f"{metric}_dr"], metrics[f"{metric}_page_dr"]):
+                slack = (dr["high"] - dr["low"]) / 2  # so wide that a right estimator misses one time in 10,000
+                assert dr["low"] - slack <= true <= dr["high"] + slack
     assert found["pages"]["policies"] == ["random"]
     assert found["pages"]["estimated_on"] == found["logged"]["random"]["pages"]
     assert all(entry["consistent"] for entry in found["diagnostics"].values())
@@ -188,9 +189,10 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
     assert found["reward_model"]["click"]["loss"] == found["reward_model"]["click"]["loss_cross_fitted"]
     assert all(entry["matched_clicks"] > 50 for entry in found["diagnostics"].values())
     change = found["differences"]["trnn - static"]
-    assert change["ctr_dr"]["value"] == pytest.approx(
-        models["trnn"]["ctr_dr"]["value"] - models["static"]["ctr_dr"]["value"]
-    )
+    for name in ("ctr_dr", "ctr_page_dr"):
+        assert change[name]["value"] == pytest.approx(models["trnn"][name]["value"] - models["static"][name]["value"])
+    assert found["page_model"]["problems"] == []
+    assert found["page_model"]["production"]["pages"] == found["logged"]["production"]["pages"]
     assert change["true_ctr"]["value"] == pytest.approx(
         models["trnn"]["true_ctr"]["value"] - models["static"]["true_ctr"]["value"]
     )
@@ -208,7 +210,7 @@ def test_estimates_beside_the_truth(make_workspace, capsys):
         [entry["observed"] for curve in curves.values() for entry in curve]
     )
     by_page = pq.read_table(workspace.reward_model / "test_pages.parquet").to_pandas()
-    assert by_page["trnn_ctr"].mean() == pytest.approx(models["trnn"]["ctr_dr"]["value"])
+    assert by_page["trnn_ctr"].mean() == pytest.approx(models["trnn"]["ctr_page_dr"]["value"])
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "transformer"])
@@ -233,8 +235,8 @@ def test_a_later_comparison_gets_the_same_figures(make_workspace):
     params = load(workspace.params, evaluate.EvaluateParams)
     value = policy_values(test, RewardModel.load(workspace.reward_model), modules, params)
     found = _report(workspace)["models"]["static"]
-    assert value.ctr.mean() == pytest.approx(found["ctr_dr"]["value"], abs=1e-12)
-    assert value.ptr.mean() == pytest.approx(found["ptr_dr"]["value"], abs=1e-12)
+    assert value.ctr.mean() == pytest.approx(found["ctr_page_dr"]["value"], abs=1e-12)
+    assert value.ptr.mean() == pytest.approx(found["ptr_page_dr"]["value"], abs=1e-12)
     names = np.array([*encoder.module_ids, None], dtype=object)
     click, _ = expected(workspace.raw, test.page_id[value.rows], names[modules[value.rows]])
     assert click.sum(axis=1).mean() == pytest.approx(found["true_ctr"]["value"])
@@ -285,6 +287,8 @@ def test_single_slots_snapshots_and_no_purchases(make_workspace):
     assert found["pages"]["single_slots"]
     assert "one slot a page" in found["pages"]["no_cascade_dr"]
     assert "ctr_cascade_dr" not in found["models"]["trnn"]
+    assert "ctr_page_dr" not in found["models"]["trnn"]
+    assert found["page_model"] is None
     assert found["pages"]["policies"] == ["random"]
     assert found["ranking"]["label"] == "click"
     assert set(found["models"]["trnn"]["calibration"]) == {"click"}

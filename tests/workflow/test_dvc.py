@@ -65,11 +65,14 @@ def test_the_metrics_are_those_of_the_reports(clone: Path):
     told = {path.stem: json.loads(path.read_text()) for path in (reports / "metrics").iterdir()}
     full = {name: json.loads((reports / f"{name}.json").read_text()) for name in ("check", "prepare", "evaluation")}
     model, static = full["evaluation"]["models"]["trnn"], full["evaluation"]["models"]["static"]
-    gain = full["evaluation"]["differences"]["trnn - static"]["ptr_dr_relative"]
+    gain = full["evaluation"]["differences"]["trnn - static"]["ptr_page_dr_relative"]
     assert told["check"] == {"pages": 4000, "bad_share": full["check"]["bad_share"]}
     assert told["prepare"] == {"clicks": sum(full["prepare"]["clicks"].values())}
     evaluated = told["evaluate"]
-    assert (evaluated["ctr"], evaluated["ctr_static"]) == (model["ctr_dr"]["value"], static["ctr_dr"]["value"])
+    assert (evaluated["ctr"], evaluated["ctr_static"]) == (
+        model["ctr_page_dr"]["value"],
+        static["ctr_page_dr"]["value"],
+    )
     assert [evaluated[f"ptr_gain{end}"] for end in ("", "_low", "_high")] == [*map(gain.get, ("value", "low", "high"))]
     assert evaluated["true_ptr"] == model["true_ptr"]["value"]
     epochs = json.loads((reports / "train.json").read_text())["epochs"]

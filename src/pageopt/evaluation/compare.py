@@ -20,9 +20,12 @@ from pageopt.errors import EvaluationError
 from pageopt.evaluation.cascade import cascade_ratio, unknown_conditionals
 from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.offpolicy import Difference, cascade_weights, paired
-from pageopt.evaluation.policy_value import PolicyValue, Reward, Terms
+from pageopt.evaluation.page_check import PageCheck, check_pages, check_production
+from pageopt.evaluation.page_reward import PageReward
+from pageopt.evaluation.page_values import PageValues
+from pageopt.evaluation.policy_value import METRICS, PolicyValue, Reward, Terms, comparable
 from pageopt.evaluation.reward_check import RewardCheck, check_reward_model
-from pageopt.evaluation.reward_model import RewardModel, page_units
+from pageopt.evaluation.reward_model import RewardModel, fold_of, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
@@ -34,7 +37,7 @@ FULL_SUPPORT = 0.9
 
 @dataclass(frozen=True)
 class Comparison:
-    """first − second by DR, paired by page."""
+    """first − second, paired by page, by the estimator that both are judged by."""
 
     ctr: Difference
     ptr: Difference
@@ -69,7 +72,7 @@ def fit_reward_model(
     It needs no propensities, and a policy that shows some modules only still teaches.
     """
     rows = exploration_rows(pages, exploring)
-    return RewardModel.fit(
+    model = RewardModel.fit(
         encoder,
         pages.encoded.take(rows),
         page_units(pages.user_id[rows], pages.page_id[rows]),
@@ -81,6 +84,15 @@ def fit_reward_model(
         threads=params.threads,
         progress=progress,
     )
+    if not is_single(pages.module[rows]):
+        model.page = _fit_page_reward(pages, encoder, exploration_rows(pages, judging), model.folds, params.threads)
+    return model
+
+
+def _fit_page_reward(pages: Pages, encoder: Encoder, rows: NDArray[np.int64], folds: int, threads: int) -> PageReward:
+    fold = fold_of(page_units(pages.user_id[rows], pages.page_id[rows]), folds)
+    shown, click, purchase = (part[rows] for part in (pages.module, pages.click, pages.purchase))
+    return PageReward.fit(encoder, pages.encoded.take(rows), fold, shown, click, purchase, threads)
 
 
 def exploration_policies(pages: Pages, held_out: Sequence[str] = ()) -> tuple[str, ...]:
@@ -153,6 +165,10 @@ class LoggedPages:
         self._model = reward_model
         self._units = page_units(self.user_id, pages.page_id[self.rows])
         self._q_logged = reward_model.predict(self.encoded, self._units, self.module)
+        self.page: PageValues | None = None
+        if reward_model.page is not None and not self.single:
+            fold = fold_of(self._units, reward_model.folds)
+            self.page = PageValues.of(reward_model.page, self.encoded, fold, self.module, self._rewards)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -168,6 +184,17 @@ class LoggedPages:
             )
             for name, reward in self._rewards.items()
         }
+
+    def check_page_model(self, pages: Pages) -> PageCheck | None:
+        """Whether page-aware estimates on these pages, of the test split `pages`, can be trusted; None without them."""
+        if self.page is None:
+            return None
+        own = np.flatnonzero((pages.policy.astype(str) == PRODUCTION) & pages.observed.any(axis=1))
+        fold = fold_of(page_units(pages.user_id[own], pages.page_id[own]), self._model.folds)
+        rows = self.page.model.rows(pages.encoded.take(own), fold, pages.module[own])
+        click = pages.click[own].astype(np.float64)
+        production = check_production(self.page, self.user_id, rows, fold, pages.module[own], click, pages.user_id[own])
+        return check_pages(self.page, self._q_logged["click"], self.user_id, production)
 
     @cached_property
     def no_cascade(self) -> str | None:
@@ -186,28 +213,35 @@ class LoggedPages:
         if self.no_cascade is None and self.available is not None:
             ratio = cascade_ratio(modules, self.module, self.available)
             cascade = cascade_weights(ratio, self._params.max_cascade_weight)
-        return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade)
+        page = None if self.page is None else self.page.contributions(counted, weights.clipped)
+        return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade, page)
 
     def value_of_marginals(self, probability: Floats) -> PolicyValue:
         """The policy that ignores contexts and shows modules with marginals `probability [slots, modules]`.
 
-        Marginals do not say what stands above: a page-aware q̂ is asked as if nothing were known of it.
+        Marginals do not say what stands above, so the page-aware q̂ cannot be asked.
         """
         weights = stochastic_weights(probability, self.module, self.propensity, self._counted, self._params.max_weight)
         q_target: dict[str, Floats] = {name: np.zeros(self.module.shape) for name in self._rewards}
-        unknown = np.full(self.module.shape, -1)
         for module in np.flatnonzero(probability.any(axis=0)):
             everywhere = np.where(self._counted & (probability[:, module] > 0), module, -1)
-            for name, q in self._model.predict(self.encoded, self._units, everywhere, unknown).items():
+            for name, q in self._model.predict(self.encoded, self._units, everywhere).items():
                 q_target[name] += probability[:, module] * q
-        return self._assemble(weights, q_target, None)
+        return self._assemble(weights, q_target)
 
-    def _assemble(self, weights: Weights, q_target: dict[str, Floats], cascade: Floats | None) -> PolicyValue:
+    def _assemble(
+        self,
+        weights: Weights,
+        q_target: dict[str, Floats],
+        cascade: Floats | None = None,
+        page: Mapping[Reward, Floats] | None = None,
+    ) -> PolicyValue:
         terms = {
             name: Terms(reward, weights.clipped, self._q_logged[name], q_target[name])
             for name, reward in self._rewards.items()
         }
-        return PolicyValue(self.rows, self.user_id, weights, terms["click"], terms["purchase"], self.single, cascade)
+        click, purchase = terms["click"], terms["purchase"]
+        return PolicyValue(self.rows, self.user_id, weights, click, purchase, self.single, cascade, page)
 
 
 def policy_values(pages: Pages, reward_model: RewardModel, modules: NDArray, params: EvaluateParams) -> PolicyValue:
@@ -226,8 +260,9 @@ def policy_values(pages: Pages, reward_model: RewardModel, modules: NDArray, par
 
 
 def compare(first: PolicyValue, second: PolicyValue, params: EvaluateParams) -> Comparison:
-    """Paired DR differences with intervals over users. Raises EvaluationError unless both are of the same pages."""
+    """Paired differences with intervals over users. Raises EvaluationError unless both are of the same pages."""
     if not np.array_equal(first.rows, second.rows):
         raise EvaluationError("Two policies can be compared on the same pages only, and these were judged on others.")
     bootstrap = UserBootstrap.of(first.user_id, params)
-    return Comparison(paired(first.ctr, second.ctr, bootstrap), paired(first.ptr, second.ptr, bootstrap))
+    ctr, ptr = (paired(*comparable(first, second, metric), bootstrap) for metric in METRICS)
+    return Comparison(ctr, ptr)

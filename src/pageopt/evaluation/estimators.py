@@ -35,6 +35,12 @@ def _cascade(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> Esti
     return bootstrap.mean(dr_contributions(terms.reward, value.cascade, terms.q_logged, terms.q_target))
 
 
+def _page(value: PolicyValue, terms: Terms, bootstrap: UserBootstrap) -> Estimate | None:
+    if value.page is None:
+        return None
+    return bootstrap.mean(value.page["click" if terms is value.click else "purchase"])
+
+
 ESTIMATORS = {
     "dm": Estimator("DM", lambda _, terms, bootstrap: bootstrap.mean(terms.dm)),
     "ips": Estimator("IPS", lambda _, terms, bootstrap: bootstrap.mean(terms.ips)),
@@ -42,4 +48,5 @@ ESTIMATORS = {
     "sndr": Estimator("SN-DR", lambda value, terms, bootstrap: sndr_estimate(*_filled(value, terms), bootstrap)),
     "dr": Estimator("DR", lambda _, terms, bootstrap: bootstrap.mean(terms.dr)),
     "cascade_dr": Estimator("Cascade-DR", _cascade),
+    "page_dr": Estimator("page-aware DR", _page),
 }

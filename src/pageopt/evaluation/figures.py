@@ -12,6 +12,7 @@ from pageopt.evaluation.calibration import Bin
 from pageopt.evaluation.cascade import CascadeSupport
 from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
+from pageopt.evaluation.page_check import PageCheck
 from pageopt.evaluation.policy_value import METRICS, Metric, Reward
 from pageopt.evaluation.power import Power
 from pageopt.evaluation.reward_check import RewardCheck
@@ -72,7 +73,7 @@ RANKING = Ranking.__struct_fields__
 
 
 def with_estimates(base: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """`base` with an optional figure for each metric and estimator: ctr_dm, ctr_ips, … ptr_cascade_dr."""
+    """`base` with an optional figure for each metric and estimator: ctr_dm, ctr_ips, … ptr_page_dr."""
     names = [f"{metric}_{estimator}" for metric in METRICS for estimator in ESTIMATORS]
     fields = [(name, Optional, UNSET) for name in names]
     return msgspec.defstruct(f"{base.__name__}WithEstimates", fields, bases=(base,), frozen=True, kw_only=True)
@@ -94,12 +95,19 @@ class ModelFigures(with_estimates(Ranking), frozen=True, kw_only=True):  # type:
 
 
 class Change(Figures, frozen=True, kw_only=True):
-    """What one policy earns more than another by DR, paired by page, and in truth where that is known."""
+    """What one policy earns more than another, paired by page, and in truth where that is known.
+
+    By page-aware DR where the log offers it for both: policies are judged by that, else by slot-wise DR.
+    """
 
     ctr_dr: Figure
     ctr_dr_relative: Figure
     ptr_dr: Figure
     ptr_dr_relative: Figure
+    ctr_page_dr: Optional = UNSET
+    ctr_page_dr_relative: Optional = UNSET
+    ptr_page_dr: Optional = UNSET
+    ptr_page_dr_relative: Optional = UNSET
     true_ctr: Optional = UNSET
     true_ctr_relative: Optional = UNSET
     true_ptr: Optional = UNSET
@@ -148,7 +156,10 @@ class RankedOn(msgspec.Struct, frozen=True):
 
 
 class Evaluation(Artefact, frozen=True):
-    """reports/evaluation.json: by policy, by "a - b" of two policies, by logging policy, and by reward."""
+    """reports/evaluation.json: by policy, by "a - b" of two policies, by logging policy, and by reward.
+
+    `page_model` is None of a log without whole pages.
+    """
 
     ERROR = EvaluationError
     MEND = "Run stage evaluate again: dvc repro evaluate"
@@ -161,3 +172,4 @@ class Evaluation(Artefact, frozen=True):
     diagnostics: dict[str, Diagnostics]
     reward_model: dict[Reward, RewardCheck]
     ranking: RankedOn
+    page_model: PageCheck | None = None

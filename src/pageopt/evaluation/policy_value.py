@@ -1,5 +1,6 @@
 """One policy on the pages of a log, by the terms that every estimator is made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -58,9 +59,10 @@ class PolicyValue:
         rows: `[pages]` index into the pages given.
         user_id: `[pages]`, the unit of the bootstrap; null pages stand alone.
         weights: importance weights of the policy.
-        click, purchase: terms of CTR and PTR; `value.ctr` and `value.ptr` are their DR contributions `[pages]`.
+        click, purchase: terms of CTR and PTR for the estimators that look at slots alone.
         single: the log shows one slot a page, so a page's value is that slot's.
         cascade: w_{1:s} `[pages, slots]` of Cascade-DR, cut at max_cascade_weight; None where it is not offered.
+        page: contributions `[pages]` by the page-aware q̂; None where log or policy do not say what stands above.
     """
 
     rows: NDArray[np.int64]
@@ -70,6 +72,7 @@ class PolicyValue:
     purchase: Terms
     single: bool
     cascade: Floats | None = None
+    page: Mapping[Reward, Floats] | None = None
 
     def terms(self, metric: Metric) -> Terms:
         """The terms of a metric."""
@@ -77,10 +80,21 @@ class PolicyValue:
 
     @property
     def ctr(self) -> Floats:
-        """DR contributions of clicks `[pages]`; their mean is the CTR: modules clicked per page shown."""
-        return self.click.dr
+        """What each page adds to the CTR by which policies are judged, `[pages]`: modules clicked per page shown."""
+        return self.judged("ctr")
 
     @property
     def ptr(self) -> Floats:
-        """DR contributions of purchases `[pages]`; their mean is the PTR: modules bought from per page shown."""
-        return self.purchase.dr
+        """The same of the PTR: modules bought from per page shown."""
+        return self.judged("ptr")
+
+    def judged(self, metric: Metric) -> Floats:
+        """Contributions `[pages]` by page-aware DR where the log offers it, else by slot-wise DR."""
+        return self.terms(metric).dr if self.page is None else self.page[METRICS[metric]]
+
+
+def comparable(first: PolicyValue, second: PolicyValue, metric: Metric) -> tuple[Floats, Floats]:
+    """Contributions `[pages]` of both by one estimator: page-aware DR where both have it, else slot-wise DR."""
+    if first.page is None or second.page is None:
+        return first.terms(metric).dr, second.terms(metric).dr
+    return first.judged(metric), second.judged(metric)

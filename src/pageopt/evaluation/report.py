@@ -12,8 +12,8 @@ from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.estimate import UserBootstrap
 from pageopt.evaluation.estimators import ESTIMATORS, Estimator
 from pageopt.evaluation.figures import Change, Diagnostics, Earned, Evaluation, Figure, ModelFigures
-from pageopt.evaluation.offpolicy import Difference, paired
-from pageopt.evaluation.policy_value import METRICS, Metric, PolicyValue, Reward
+from pageopt.evaluation.offpolicy import paired
+from pageopt.evaluation.policy_value import METRICS, Metric, PolicyValue, Reward, comparable
 from pageopt.evaluation.power import Power, power_of
 from pageopt.evaluation.reward_check import RewardCheck
 from pageopt.evaluation.weights import diagnose
@@ -21,7 +21,7 @@ from pageopt.features.pages import Pages
 
 
 def estimates(value: PolicyValue, bootstrap: UserBootstrap) -> dict[str, Figure]:
-    """CTR and PTR by every estimator that the log offers: "ctr_dm", "ctr_ips", … "ptr_cascade_dr"."""
+    """CTR and PTR by every estimator that the log offers: "ctr_dm", "ctr_ips", … "ptr_page_dr"."""
     figures = {
         f"{metric}_{name}": _figure(estimator, value, metric, bootstrap)
         for metric in METRICS
@@ -39,33 +39,31 @@ def _figure(estimator: Estimator, value: PolicyValue, metric: Metric, bootstrap:
 
 
 def change(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> Change:
-    """first − second by DR."""
-    ctr, ptr = (_difference(first, second, metric, bootstrap) for metric in METRICS)
-    return Change(
-        ctr_dr=Figure.of(ctr.absolute),
-        ctr_dr_relative=Figure.of(ctr.relative),
-        ptr_dr=Figure.of(ptr.absolute),
-        ptr_dr_relative=Figure.of(ptr.relative),
-    )
+    """first − second."""
+    figures: dict[str, Figure] = {}
+    for metric in METRICS:
+        pairs = {"dr": (first.terms(metric).dr, second.terms(metric).dr)}
+        if first.page is not None and second.page is not None:
+            pairs["page_dr"] = (first.judged(metric), second.judged(metric))
+        for name, both in pairs.items():
+            gain = paired(*both, bootstrap)
+            figures |= {f"{metric}_{name}": Figure.of(gain.absolute)}
+            figures |= {f"{metric}_{name}_relative": Figure.of(gain.relative)}
+    return Change(**figures)
 
 
 def power(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> dict[Metric, Power]:
     """What the comparison could see, by metric (see `pageopt.evaluation.power`)."""
     return {
         metric: power_of(
-            first.terms(metric).dr,
-            second.terms(metric).dr,
-            _difference(first, second, metric, bootstrap),
+            *comparable(first, second, metric),
+            paired(*comparable(first, second, metric), bootstrap),
             bootstrap,
             metric=metric.upper(),
             events=min(first.terms(metric).matched, second.terms(metric).matched),
         )
         for metric in METRICS
     }
-
-
-def _difference(first: PolicyValue, second: PolicyValue, metric: Metric, bootstrap: UserBootstrap) -> Difference:
-    return paired(first.terms(metric).dr, second.terms(metric).dr, bootstrap)
 
 
 def diagnostics(
@@ -114,8 +112,9 @@ def headline(evaluation: Evaluation, model: str, static: str) -> dict[str, float
     change = evaluation.differences[f"{model} - {static}"]
     numbers: dict[str, float | None] = {}
     for metric in METRICS:
-        numbers |= {metric: _value(earned, f"{metric}_dr"), f"{metric}_static": _value(bar, f"{metric}_dr")}
-        gain: Figure = getattr(change, f"{metric}_dr_relative")
+        by = f"{metric}_page_dr" if change.figure(f"{metric}_page_dr") else f"{metric}_dr"
+        numbers |= {metric: _value(earned, by), f"{metric}_static": _value(bar, by)}
+        gain = change.figure(f"{by}_relative") or Figure.of(None)
         numbers |= {f"{metric}_gain": gain.value, f"{metric}_gain_low": gain.low, f"{metric}_gain_high": gain.high}
     return numbers | {name: _value(earned, name) for name in ("auc", "ndcg", "ece_click", "true_ctr", "true_ptr")}
 

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from pageopt.config import RewardModelParams
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.above_features import AboveFeatures
+from pageopt.evaluation.page_reward import PageReward
 from pageopt.evaluation.reward_network import Network
 from pageopt.evaluation.reward_trees import Trees
 from pageopt.features.encoder import EncodedPages, Encoder
@@ -47,23 +47,24 @@ def page_units(user_id: NDArray, page_id: NDArray) -> NDArray[np.uint64]:
 class RewardModel:
     """q̂ by fold and reward, of boosted trees or networks. `fit` or `load` one.
 
-    `policies` are the logging policies whose pages the estimators use; it may have been fitted on those of more.
-    A page-aware one reads the modules above a slot too.
+    Attributes:
+        policies: the logging policies whose pages the estimators use; it may have been fitted on those of more.
+        page: the page-aware q̂ of the same folds, fitted on pages of `policies`; None of a log without whole pages.
     """
 
     def __init__(
         self,
         features: TabularFeatures,
-        above: AboveFeatures | None,
         models: Sequence[Trees | Network],
         fitted_on: list[NDArray[np.uint64]],
         policies: tuple[str, ...],
+        page: PageReward | None = None,
     ) -> None:
         self._features = features
-        self._above = above
         self._models = models
         self._fitted_on = fitted_on
         self.policies = policies
+        self.page = page
 
     @property
     def folds(self) -> int:
@@ -92,16 +93,14 @@ class RewardModel:
         """
         kind = _KINDS[params.kind]
         features = TabularFeatures.of(encoder)
-        above = AboveFeatures.of(encoder) if params.page_aware else None
         page, slot = np.nonzero(module >= 0)
-        rows = _rows(features, above, encoded, page, slot, module[page, slot], module)
-        types = features.types + (above.types if above else [])
+        rows = features.rows(encoded, page, slot, module[page, slot])
         labels = {name: rewards[name][page, slot].astype(np.float32) for name in REWARDS}
         others = _others(unit, params.folds, page)
 
         def fit_fold(fitted: NDArray[np.bool_]) -> Trees | Network:
             used = fitted[page]
-            return kind.fit(rows[used], {n: label[used] for n, label in labels.items()}, types, params, seed)
+            return kind.fit(rows[used], {n: label[used] for n, label in labels.items()}, features.types, params, seed)
 
         # A thread a fold rather than several a tree: no waiting at every node, and no other figures on more cores.
         # PyTorch's number of threads is the process's, so networks come one by one.
@@ -109,30 +108,27 @@ class RewardModel:
             fits = pool.map(fit_fold, others)
             bar = track(fits, "Reward model, folds", total=params.folds, transient=True, disable=not progress)
             models = list(bar)
-        return cls(features, above, models, [np.unique(unit[fitted]) for fitted in others], policies)
+        return cls(features, models, [np.unique(unit[fitted]) for fitted in others], policies)
 
     def predict(
-        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray, shown: NDArray | None = None
+        self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray
     ) -> dict[str, NDArray[np.float64]]:
         """{"click", "purchase"} → `[pages, slots]` of `module [pages, slots]` (any indices; -1 gives 0).
 
-        `unit [pages]` comes from `page_units` and chooses the fold. A page-aware model reads the modules above a slot
-        from `shown [pages, slots]`, by default `module` itself. Raises EvaluationError where a page would be scored by
-        a model that was fitted on its user.
+        `unit [pages]` comes from `page_units` and chooses the fold. Raises EvaluationError where a page would be scored
+        by a model that was fitted on its user.
         """
-        fold = _fold_of(unit, self.folds)
+        fold = fold_of(unit, self.folds)
         self.check_unseen(unit, fold)
-        return self._score(encoded, module, module if shown is None else shown, fold)
+        return self._score(encoded, module, fold)
 
     def predict_in_sample(
         self, encoded: EncodedPages, unit: NDArray[np.uint64], module: NDArray
     ) -> dict[str, NDArray[np.float64]]:
         """As `predict`, by models that were fitted on the page's user: for `reward_check` only, never for estimates."""
-        return self._score(encoded, module, module, (_fold_of(unit, self.folds) + 1) % self.folds)
+        return self._score(encoded, module, (fold_of(unit, self.folds) + 1) % self.folds)
 
-    def _score(
-        self, encoded: EncodedPages, module: NDArray, shown: NDArray, fold: NDArray[np.int64]
-    ) -> dict[str, NDArray[np.float64]]:
+    def _score(self, encoded: EncodedPages, module: NDArray, fold: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         if module.ndim != 2 or len(module) != len(fold) or len(encoded) != len(fold):
             raise EvaluationError(
                 f"module must be [{len(fold)} pages, slots] and go with as many encoded pages; it is {module.shape}, "
@@ -143,7 +139,7 @@ class RewardModel:
             page, slot = np.nonzero((module >= 0) & (fold == number)[:, None])
             for block in _blocks(len(page)):
                 at = page[block], slot[block]
-                rows = _rows(self._features, self._above, encoded, *at, module[at], shown)
+                rows = self._features.rows(encoded, *at, module[at])
                 for name, chance in model.predict(rows).items():
                     out[name][at] = chance
         return out
@@ -159,16 +155,16 @@ class RewardModel:
                 )
 
     def save(self, folder: Path) -> None:
-        """Write reward.json, features.safetensors, units.safetensors, above.safetensors and the folds' models."""
+        """Write reward.json, features.safetensors, units.safetensors, page.safetensors and the folds' models."""
         folder.mkdir(parents=True, exist_ok=True)
         self._features.save(folder / "features.safetensors")
-        if self._above is not None:
-            self._above.save(folder / "above.safetensors")
+        if self.page is not None:
+            self.page.save(folder / "page.safetensors")
         constants = [model.save(folder, number) for number, model in enumerate(self._models)]
         content = {
             "policies": list(self.policies),
             "kind": next(name for name, kind in _KINDS.items() if isinstance(self._models[0], kind)),
-            "page_aware": self._above is not None,
+            "page_aware": self.page is not None,
             "constants": constants,
         }
         (folder / "reward.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -187,10 +183,10 @@ class RewardModel:
             ]
             return cls(
                 TabularFeatures.load(folder / "features.safetensors"),
-                AboveFeatures.load(folder / "above.safetensors") if content["page_aware"] else None,
                 models,
                 [units[f"fold-{number}"] for number in range(len(models))],
                 tuple(content["policies"]),
+                PageReward.load(folder / "page.safetensors") if content["page_aware"] else None,
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, xgboost.core.XGBoostError) as error:
             raise EvaluationError(
@@ -198,13 +194,14 @@ class RewardModel:
             ) from None
 
 
-def _fold_of(unit: NDArray[np.uint64], folds: int) -> NDArray[np.int64]:
+def fold_of(unit: NDArray[np.uint64], folds: int) -> NDArray[np.int64]:
+    """The fold `[pages]` of pages of `unit [pages]`."""
     return (unit % np.uint64(folds)).astype(np.int64)
 
 
 def _others(unit: NDArray[np.uint64], folds: int, page: NDArray) -> list[NDArray[np.bool_]]:
     """For each fold which pages `[pages]` its models are fitted on; `page` are those that show something."""
-    fold = _fold_of(unit, folds)
+    fold = fold_of(unit, folds)
     others = [fold != held_out for held_out in range(folds)]
     for held_out, fitted in enumerate(others):
         if not fitted[page].any():
@@ -218,16 +215,3 @@ def _others(unit: NDArray[np.uint64], folds: int, page: NDArray) -> list[NDArray
 def _blocks(rows: int) -> Iterator[slice]:
     for start in range(0, rows, _BLOCK):
         yield slice(start, start + _BLOCK)
-
-
-def _rows(
-    features: TabularFeatures,
-    above: AboveFeatures | None,
-    encoded: EncodedPages,
-    page: NDArray,
-    slot: NDArray,
-    module: NDArray,
-    shown: NDArray,
-) -> NDArray[np.float32]:
-    rows = features.rows(encoded, page, slot, module)
-    return rows if above is None else np.hstack([rows, above.rows(shown, page, slot, module)])

@@ -14,7 +14,14 @@ from pageopt.workflow.fingerprint import commit, data_versions
 from pageopt.workflow.lineage import params_behind
 from pageopt.workspace import Workspace
 
-_KEY_FIGURES = {"auc": "AUC", "ndcg": "NDCG", "ctr_dr": "CTR (DR)", "ptr_dr": "PTR (DR)"}
+_KEY_FIGURES = {
+    "auc": "AUC",
+    "ndcg": "NDCG",
+    "ctr_page_dr": "CTR (page-aware DR)",
+    "ptr_page_dr": "PTR (page-aware DR)",
+    "ctr_dr": "CTR (DR by slot)",
+    "ptr_dr": "PTR (DR by slot)",
+}
 
 
 def origin(workspace: Workspace, champion_before: int | None) -> dict[str, str]:

@@ -89,7 +89,9 @@ def _differences(changes: Mapping[str, Change]) -> list[dict[str, str]]:
 def _words(measure: str) -> str:
     """ctr_dr_relative to "CTR (DR), relative"."""
     plain = measure.removesuffix("_relative")
-    return " ".join(_WORDS.get(part, part) for part in plain.split("_")) + (", relative" if plain != measure else "")
+    kind, _, estimator = plain.partition("_")
+    of = _WORDS.get(estimator, estimator.replace("_", " "))
+    return f"{_WORDS.get(kind, kind)} {of}".rstrip() + (", relative" if plain != measure else "")
 
 
 def _training(train: TrainReport) -> str | None:

@@ -171,6 +171,7 @@ def _evaluate(
         power={name: report.power(values[candidate], other, bootstrap) for name, other in others.items()},
         diagnostics={name: report.diagnostics(value, logged, bootstrap, checks) for name, value in values.items()},
         reward_model=checks,
+        page_model=logged.check_page_model(inputs.test),
         ranking=ranked_on,
     )
 
@@ -213,7 +214,8 @@ def _write_pages(file: Path, test: Pages, logged: LoggedPages, values: Mapping[s
 def _summary(console: Console, evaluation: Evaluation) -> None:
     pages = evaluation.pages
     title = f"Values per page on {pages.estimated_on:,} test pages of {', '.join(pages.policies)} traffic"
-    columns = {"CTR (DR)": "ctr_dr", "true CTR": "true_ctr", "PTR (DR)": "ptr_dr", "true PTR": "true_ptr"}
+    columns = {"CTR, page-aware": "ctr_page_dr", "CTR by slot": "ctr_dr", "true CTR": "true_ctr"}
+    columns |= {"PTR, page-aware": "ptr_page_dr", "PTR by slot": "ptr_dr", "true PTR": "true_ptr"}
     columns |= {"CTR in its own log": "logged_ctr"}
     models = evaluation.models.items()
     columns = {head: key for head, key in columns.items() if any(of.figure(key) for _, of in models)}
@@ -232,6 +234,9 @@ def _summary(console: Console, evaluation: Evaluation) -> None:
             if not any(getattr(earned, metric).value for earned in evaluation.logged.values()):
                 continue  # a log without purchases says nothing of them
             console.print(f"{name}: {power.verdict}", highlight=False)
+    if evaluation.page_model is not None:
+        for problem in evaluation.page_model.problems:
+            console.print(f"[yellow]The estimates cannot be trusted: {problem}[/]", highlight=False)
     for name, diagnosis in evaluation.diagnostics.items():
         for warning in diagnosis.warnings:
             console.print(f"[yellow]{name}: {warning}[/]", highlight=False)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pageopt.config import EvaluateParams, RewardModelParams
 from pageopt.evaluation.compare import PolicyValue, Terms
+from pageopt.evaluation.page_check import PageCheck, Production
 from pageopt.evaluation.weights import Weights
 from pageopt.release.gates.quality import comparisons, judge
 
@@ -31,8 +34,14 @@ def policy(click: float, purchase: float, seed: int = 1, noise: float = 0.1, mat
     return PolicyValue(np.arange(PAGES), np.arange(PAGES), weights, terms(click), terms(purchase), False)
 
 
+TRUSTED = PageCheck(-0.4, 9.0, 30.0, False, Production(0.4, 0.41, 0.5, 900), [])
+
+
 def verdict(candidate: PolicyValue, other: PolicyValue, limits: dict[str, float | None]):
-    return judge(comparisons(candidate, other, "the static page", limits, PARAMS))
+    found = judge(comparisons(candidate, other, "the static page", limits, PARAMS), TRUSTED)
+    assert found.checks[0].name == "evidence"
+    assert found.checks[0].passed
+    return replace(found, checks=found.checks[1:])
 
 
 def test_a_clear_gain_passes():
@@ -90,3 +99,20 @@ def test_too_few_rewards_say_how_many_pages_a_change_of_a_tenth_takes():
     """2 r / (p · (0.1 r)²) · (1.96 + 0.84)², here with r = 9 / 4000 and p = 1: 698,000."""
     found = verdict(policy(0.10, 0.02, matched=9), policy(0.08, 0.01, seed=2), {"CTR": 0.0})
     assert "a change of 10% takes about 700,000 test pages to see" in found.why
+
+
+@pytest.mark.parametrize("problem", ["clicks follow what stands above", "production pages earned 0.4 clicks"])
+def test_a_gain_is_not_believed_where_the_estimate_cannot_be_trusted(problem):
+    clear = comparisons(policy(0.10, 0.02), policy(0.08, 0.01, seed=2), "the static page", {"CTR": 0.0}, PARAMS)
+    found = judge(clear, replace(TRUSTED, score=5.1, problems=[problem]))
+    assert not found.passed
+    assert not found.checks[0].passed
+    assert found.checks[0].why == f"the estimate cannot be trusted: {problem}"
+    assert all(check.passed for check in found.checks[1:])
+
+
+def test_single_slots_say_that_nothing_is_known_of_page_effects():
+    clear = comparisons(policy(0.10, 0.02), policy(0.08, 0.01, seed=2), "the static page", {"CTR": 0.0}, PARAMS)
+    found = judge(clear, None)
+    assert found.passed
+    assert "one slot a page" in found.checks[0].why

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pageopt.simulator import Shop
-from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop
+from pageopt.studies.coverage.judged_shop import ALIKE, MOST_CLICKED, JudgedShop
 from pageopt.studies.coverage.settings import Settings
 
 SETTINGS = replace(Settings(), training_pages=4000)
@@ -27,8 +27,8 @@ def test_logs_share_the_shop_and_nothing_else(world):
 def test_pages_are_random_orders_of_the_candidates(world):
     pages = world.log(7, 6000).pages
     available = (pages.candidates >= 0).sum(axis=1)
-    np.testing.assert_allclose(pages.propensity, np.repeat(1 / available[:, None], 3, axis=1))
-    assert all(len(set(row)) == 3 for row in pages.module)
+    np.testing.assert_allclose(pages.propensity, np.repeat(1 / available[:, None], 5, axis=1))
+    assert all(len(set(row)) == 5 for row in pages.module)
     # Each candidate of a group is as often on top: counts within 4 standard errors of equal shares.
     first = pages.module[(pages.candidates == pages.candidates[0]).all(axis=1), 0]
     candidates = pages.candidates[0][pages.candidates[0] >= 0]
@@ -49,10 +49,10 @@ def test_targets_are_available_pages_that_keep_or_break_the_family_rule(world):
     family = world.catalog.modules.family
     for name, pages in world.targets.items():
         assert all(set(page) <= set(available) for page, available in zip(pages, world.catalog.candidates, strict=True))
-        assert all(len(set(page)) == 3 for page in pages), name
+        assert all(len(set(page)) == 5 for page in pages), name
     kept = family[world.targets[MOST_CLICKED]]
     assert (kept[:, 1:] != kept[:, :-1]).mean() > 0.9
-    broken = family[world.targets[ONE_FAMILY]]
+    broken = family[world.targets[ALIKE]]
     assert (broken[:, 1] == broken[:, 0]).mean() > 0.5
 
 

@@ -16,6 +16,7 @@ from pageopt.engine.decide import Decider
 from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import EvaluationError, NotComparableError, ReleaseError
 from pageopt.evaluation.compare import LoggedPages
+from pageopt.evaluation.figures import Evaluation
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
@@ -147,7 +148,8 @@ class Judge:
             compared += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
         else:
             compared.append(Comparison("champion", None, None, len(logged), why_not=self.no_champion))
-        return quality_gate.judge(compared)
+        trusted = Evaluation.read(self.workspace.reports / "evaluation.json").page_model
+        return quality_gate.judge(compared, trusted)
 
     def parity(self) -> Verdict:
         """The exported graph against the trained model."""

@@ -22,9 +22,9 @@ def coverage(workspace: Workspace, settings: Settings, processes: int) -> None:
     begin = time.perf_counter()
     outcomes = study.repeat(settings, processes)
     report.write(workspace.reports, outcomes, settings, time.perf_counter() - begin)
-    for case, outcome in outcomes.items():
+    for law, of in outcomes.items():
         for metric in METRICS:
-            console.print(report.table(case, metric, outcome))
+            console.print(report.table(law, metric, of))
     for target in report.targets(outcomes):
         verdict = "[green]reached[/]" if target.reached else "[red]not reached[/]"
         console.print(f"{target.what}: {target.value:.3f}, {target.limit}: {verdict}", highlight=False)

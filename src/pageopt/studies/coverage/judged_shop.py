@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pageopt.evaluation.policy_value import METRICS
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import Pages
 from pageopt.policies.greedy import EMPTY
@@ -21,14 +22,16 @@ from pageopt.problems.item import ITEM
 from pageopt.simulator.catalog import PLATFORMS, Catalog, Stream, build, stream
 from pageopt.simulator.contexts import BATCH, Contexts, draw
 from pageopt.simulator.model import ClickModel, Intent
+from pageopt.simulator.oracle import best_pages
 from pageopt.simulator.page_effects import Law
 from pageopt.simulator.traffic import POLICIES, Traffic
 from pageopt.studies.coverage.settings import Settings
 
 _FIELDS = tuple(field for field in ITEM.fields if field.kind != "text")
 _MODULE_FIELDS = tuple(Field(name, "categorical", "module") for name in ("algorithm", "theme", "recall"))
-MOST_CLICKED, ONE_FAMILY = "most clicked", "one family"
+MOST_CLICKED, STATIC, ALIKE, LEARNED = "most clicked", "static", "alike modules", "learned"
 _TRUTH_USERS = 100_000  # of every BATCH of visits
+_VISITS = 200  # of a group, that its best page is searched for
 _SMOOTHING = 50.0  # views of the overall click rate that a module's rate in a group begins with
 
 
@@ -47,8 +50,8 @@ class Log:
     Attributes:
         pages: as stage prepare would give them.
         targets: what each policy to judge shows on them, `[pages, slots]`.
-        values: exact "ctr" and "ptr" of each policy on these very visits. Visits do not depend on what was shown, so
-            that this differs from the population's value by their chance only.
+        values: exact "ctr" and "ptr" of each policy on the visits of random pages. Visits do not depend on what was
+            shown, so that this differs from the population's value by their chance only.
     """
 
     pages: Pages
@@ -64,9 +67,10 @@ class JudgedShop:
         catalog: the shop.
         encoder: of what a log shows of its contexts, fitted on the training log.
         targets: policies to judge, each by the page `[groups, slots]` that it shows in an availability group (hero
-            category and platform). "most clicked" shows the modules clicked most there in the training log, which is
-            none of those it is judged on, under the family rule; "one family" the first of these, and below it the
-            others of its family first, which such a rule is there to prevent.
+            category and platform). "static" shows the modules clicked most in the training log, which is none of those
+            it is judged on, under the family rule; "most clicked" those clicked most in its group; "alike modules" the
+            first of these, and below it the others of its family first, which such a rule is there to prevent;
+            "learned" the best page for the visits of its group, which knows all that could be learned of page effects.
     """
 
     catalog: Catalog
@@ -81,15 +85,24 @@ class JudgedShop:
         contexts = _visits(catalog, settings.training_pages)
         modules, _ = _random_pages(catalog, contexts)
         clicked, _ = _rewards(catalog, contexts, modules)
-        orders = _most_clicked(catalog, contexts, modules, clicked)
-        targets = {MOST_CLICKED: _under_family_rule(catalog, orders), ONE_FAMILY: _family_first(catalog, orders)}
+        orders, everywhere = (_most_clicked(catalog, contexts, modules, clicked, own=own) for own in (True, False))
+        targets = {
+            STATIC: _under_family_rule(catalog, everywhere),
+            MOST_CLICKED: _under_family_rule(catalog, orders),
+            ALIKE: _family_first(catalog, orders),
+            LEARNED: _best_of_group(catalog, contexts),
+        }
         return cls(catalog, _encoder(catalog, contexts), targets)
 
-    def log(self, seed: int, pages: int) -> Log:
-        """A log of `pages` random pages of other people."""
+    def log(self, seed: int, pages: int, production: int = 0) -> Log:
+        """A log of `pages` random pages of other people, with static pages of `production` among them."""
         catalog = _other_people(self.catalog, seed)
-        contexts = _visits(catalog, pages)
+        contexts = _visits(catalog, pages + production)
         modules, propensity = _random_pages(catalog, contexts)
+        rng = stream(catalog.seed, Stream.POLICY, 0, 1)
+        fixed = rng.permutation(len(contexts)) < production
+        modules[fixed], propensity[fixed] = self.targets[STATIC][contexts.group[fixed]], 1.0
+        propensity[modules == EMPTY] = np.nan
         click, purchase = (reward.astype(np.float32) for reward in _rewards(catalog, contexts, modules))
         fields = _columns(catalog, contexts)
         encoded = self.encoder.encode(fields)
@@ -99,7 +112,7 @@ class JudgedShop:
             page_id=np.array([f"p{number}" for number in contexts.number], dtype=object),
             user_id=users,
             ts=contexts.ts,
-            policy=np.full(pages, "random", dtype=object),
+            policy=np.where(fixed, "production", "random").astype(object),
             platform=fields["platform"],
             platform_index=encoded.categorical[:, self.encoder.categorical_place("platform")],
             fields=fields,
@@ -110,19 +123,24 @@ class JudgedShop:
             intent=np.zeros_like(click),
             purchase=purchase,
             attributed=purchase,
-            weight=np.ones(pages, dtype=np.float32),
+            weight=np.ones(len(contexts), dtype=np.float32),
             candidates=catalog.candidates[contexts.group],
         )
         targets = {name: page_of_group[contexts.group] for name, page_of_group in self.targets.items()}
-        return Log(shown, targets, {name: _value(catalog, contexts, target) for name, target in targets.items()})
+        values = {}
+        for name, target in targets.items():
+            exact = _values(catalog, contexts, target)[:, ~fixed].mean(axis=1)
+            values[name] = dict(zip(METRICS, exact.tolist(), strict=True))
+        return Log(shown, targets, values)
 
     def truth(self, target: str, seed: int, pages: int) -> dict[str, Truth]:
         """True "ctr" and "ptr" of one of `targets`: exact on each of at least `pages` visits of people drawn anew."""
-        means: dict[str, list[float]] = {"ctr": [], "ptr": []}
+        means: dict[str, list[float]] = {name: [] for name in METRICS}
         crowd = replace(self.catalog, params=self.catalog.params.model_copy(update={"users": _TRUTH_USERS}))
         for number in range(-(-pages // BATCH)):
             contexts = _visits(_other_people(crowd, seed + number), BATCH)
-            for name, value in _value(self.catalog, contexts, self.targets[target][contexts.group]).items():
+            exact = _values(self.catalog, contexts, self.targets[target][contexts.group]).mean(axis=1)
+            for name, value in zip(METRICS, exact.tolist(), strict=True):
                 means[name].append(value)
         return {
             name: Truth(float(np.mean(of)), float(np.std(of, ddof=1) / np.sqrt(len(of))) if len(of) > 1 else 0.0)
@@ -152,10 +170,10 @@ def _rewards(catalog: Catalog, contexts: Contexts, modules: np.ndarray) -> tuple
     return clicked, clicked & (chance.random(modules.shape) < model.conversion(intent, modules))
 
 
-def _value(catalog: Catalog, contexts: Contexts, target: np.ndarray) -> dict[str, float]:
-    """Exact CTR and PTR of the pages `target [pages, slots]` on these visits."""
+def _values(catalog: Catalog, contexts: Contexts, target: np.ndarray) -> np.ndarray:
+    """`[CTR and PTR, pages]`: what each of the pages `target [pages, slots]` earns on these visits, exactly."""
     click, purchase = ClickModel(catalog).expected(Intent.of(contexts), target)
-    return {"ctr": float(click.sum(axis=1).mean()), "ptr": float(purchase.sum(axis=1).mean())}
+    return np.stack([click.sum(axis=1), purchase.sum(axis=1)])
 
 
 def _columns(catalog: Catalog, contexts: Contexts) -> dict[str, np.ndarray]:
@@ -187,8 +205,10 @@ def _encoder(catalog: Catalog, contexts: Contexts) -> Encoder:
     )
 
 
-def _most_clicked(catalog: Catalog, contexts: Contexts, modules: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """`[groups, modules]`: all modules by their smoothed click rate in each group, the highest first."""
+def _most_clicked(
+    catalog: Catalog, contexts: Contexts, modules: np.ndarray, clicked: np.ndarray, *, own: bool
+) -> np.ndarray:
+    """`[groups, modules]`: all modules by their smoothed click rate, the group's own or that of all, highest first."""
     count = catalog.params.modules
     shape = (catalog.groups, count)
     page, slot = np.nonzero(modules >= 0)
@@ -196,7 +216,16 @@ def _most_clicked(catalog: Catalog, contexts: Contexts, modules: np.ndarray, cli
     views = np.bincount(at, minlength=catalog.groups * count).reshape(shape)
     clicks = np.bincount(at[clicked[page, slot]], minlength=catalog.groups * count).reshape(shape)
     overall = clicks.sum(axis=0) / np.maximum(views.sum(axis=0), 1)
-    return np.argsort(-(clicks + _SMOOTHING * overall) / (views + _SMOOTHING), axis=1, kind="stable")
+    rate = (clicks + _SMOOTHING * overall) / (views + _SMOOTHING) if own else np.broadcast_to(overall, shape)
+    return np.argsort(-rate, axis=1, kind="stable")
+
+
+def _best_of_group(catalog: Catalog, contexts: Contexts) -> np.ndarray:
+    """`[groups, slots]`: the page with the most expected clicks over visits of each group."""
+    rng = np.random.default_rng(catalog.seed)
+    some = [rng.choice(np.flatnonzero(contexts.group == group), _VISITS) for group in range(catalog.groups)]
+    intent = Intent.of(contexts).take(np.concatenate(some))
+    return best_pages(catalog, ClickModel(catalog), intent, catalog.candidates, "click", width=3)
 
 
 def _under_family_rule(catalog: Catalog, orders: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ def _shop() -> ShopParams:
     return ShopParams(
         pages=1,  # a log's size is `Settings.pages`
         days=1,
-        users=1500,
-        items=200,
-        categories=4,
-        modules=12,
-        families=4,
-        slots=3,
-        available=7,
+        users=4000,
+        items=600,
+        categories=6,
+        modules=20,
+        families=6,
+        slots=5,
+        available=12,
         traffic={"random": 1.0, "thompson": 0.0, "production": 0.0},
         propensity_samples=1,
     )
@@ -44,13 +44,15 @@ class Settings:
         seed: of the shop; logs take the seeds after it.
         truth_pages: pages that the true value is the mean of.
         training_pages: pages of the log that the target policy and the encoder come from.
+        production: pages of production beside them, as a share.
         shop: the shop, but for its page effects.
         evaluate: estimators, as stage evaluate takes them.
     """
 
-    logs: int = 200
-    pages: int = 8000
+    logs: int = 30
+    pages: int = 9000
     seed: int = 11
+    production: float = 0.2
     truth_pages: int = 1_000_000
     training_pages: int = 20_000
     shop: ShopParams = field(default_factory=_shop)

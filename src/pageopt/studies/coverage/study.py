@@ -10,31 +10,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
+from pageopt.errors import EvaluationError
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages, fit_reward_model
-from pageopt.evaluation.estimate import Estimate
+from pageopt.evaluation.estimate import Estimate, UserBootstrap
 from pageopt.evaluation.estimators import ESTIMATORS
-from pageopt.evaluation.policy_value import METRICS
-from pageopt.simulator.page_effects import Law
-from pageopt.studies.coverage.judged_shop import MOST_CLICKED, ONE_FAMILY, JudgedShop, Log, Truth
+from pageopt.evaluation.page_check import PageCheck
+from pageopt.evaluation.policy_value import METRICS, PolicyValue
+from pageopt.simulator.page_effects import LAWS, Law
+from pageopt.studies.coverage.judged_shop import ALIKE, LEARNED, STATIC, JudgedShop, Truth
 from pageopt.studies.coverage.settings import Settings
 
-CASES: dict[str, tuple[Law, str]] = {
-    "page effects off": ("none", MOST_CLICKED),
-    "page effects on": ("content", MOST_CLICKED),
-    "page effects on, one family": ("content", ONE_FAMILY),
-}
-"""What is judged: the law by which modules act on each other, and which policy."""
-PAGE_AWARE = ", page-aware q̂"
+DIFFERENCE = f"{LEARNED} − {STATIC}"
+CASES = (STATIC, ALIKE, LEARNED, DIFFERENCE)
+"""What is judged under every law: three policies, and the difference of two."""
 _LOG_SEEDS, _TRUTH_SEEDS = 10_000, 1_000_000  # far apart, so that no log shares its people with another or the truth
 
 Estimates = dict[str, dict[str, Estimate]]
-"""Of one log and policy, by metric and estimator."""
+"""Of one log and case, by metric and estimator."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the estimators say of one policy on one log, and its exact "ctr" and "ptr" on the visits of that log."""
+    """What the estimators say of one case on one log, and its exact "ctr" and "ptr" on the visits of that log."""
 
     estimates: Estimates
     values: Mapping[str, float]
@@ -47,7 +45,7 @@ class Summary:
     Attributes:
         bias: mean of an estimate − the exact value on the visits of its log, and its standard error. What visits came
             has no part in it; an estimator that is unbiased given the visits is unbiased of the truth.
-        relative_bias: the bias as a share of the truth.
+        relative_bias: the bias as a share of the truth; of a difference, of the static page's.
         rmse: root of the mean squared error against the truth.
         coverage: share of logs whose interval holds the truth, with its Wilson interval at 95 %.
         width: mean width of the intervals.
@@ -63,8 +61,8 @@ class Summary:
     logs: int
 
     @classmethod
-    def of(cls, estimates: Sequence[Estimate], exact: Sequence[float], truth: Truth) -> "Summary":
-        """Sum up `estimates`, one a log, with the `exact` values on their visits."""
+    def of(cls, estimates: Sequence[Estimate], exact: Sequence[float], truth: Truth, unit: float) -> "Summary":
+        """Sum up `estimates`, one a log, with the `exact` values on their visits; `unit` is what shares are of."""
         values = np.array([estimate.value for estimate in estimates])
         errors = values - np.array(exact)
         held = sum(estimate.low <= truth.value <= estimate.high for estimate in estimates)
@@ -72,7 +70,7 @@ class Summary:
         return cls(
             bias=float(errors.mean()),
             bias_standard_error=float(errors.std(ddof=1) / np.sqrt(len(values))),
-            relative_bias=float(errors.mean() / truth.value),
+            relative_bias=float(errors.mean() / unit),
             rmse=float(np.sqrt(np.mean((values - truth.value) ** 2))),
             coverage=Estimate(held / len(values), float(between.low), float(between.high)),
             width=float(np.mean([estimate.high - estimate.low for estimate in estimates])),
@@ -82,9 +80,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the study found in one case, with one entry a log."""
+    """What the study found in one case, with one entry a log; `unit` is by metric what shares are of."""
 
     truth: Mapping[str, Truth]
+    unit: Mapping[str, float]
     logs: Sequence[Judged]
 
     def estimators(self, metric: str) -> list[str]:
@@ -102,32 +101,48 @@ class Outcome:
     def summary(self, metric: str, estimator: str) -> Summary:
         """The estimator's errors and coverage."""
         exact = [log.values[metric] for log in self.of(metric, estimator)]
-        return Summary.of(self.estimates(metric, estimator), exact, self.truth[metric])
+        return Summary.of(self.estimates(metric, estimator), exact, self.truth[metric], self.unit[metric])
 
 
-def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict[str, Outcome]:
-    """The study, by case; the same for any number of processes."""
+@dataclass(frozen=True)
+class OfLaw:
+    """What the study found under one law: by case, and of each log whether its estimates were to be trusted."""
+
+    cases: Mapping[str, Outcome]
+    checks: Sequence[PageCheck]
+
+
+def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict[Law, OfLaw]:
+    """The study, by law; the same for any number of processes."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    laws: tuple[Law, ...] = ("none", "content")
-    jobs = [(law, number) for law in laws for number in range(settings.logs)]
-    by_log: dict[tuple[str, int], Judged] = {}
+    jobs = [(law, number) for law in LAWS for number in range(settings.logs)]
+    judged: dict[tuple[Law, int], tuple[dict[str, Judged], PageCheck]] = {}
     # Spawned, not forked: the parent may hold threads of other libraries.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (settings,))
     with Progress(*columns, disable=not progress) as bar, pool:
         task = bar.add_task("Logs", total=len(jobs))
-        truths = {name: pool.submit(_truth, *case, settings.truth_pages) for name, case in CASES.items()}
-        running = {pool.submit(_judge, law, _LOG_SEEDS + number): number for law, number in jobs}
+        truths = {law: pool.submit(_truths, law, settings.truth_pages) for law in LAWS}
+        running = {pool.submit(_judge, law, _LOG_SEEDS + number): (law, number) for law, number in jobs}
         try:
             for future in as_completed(running):
-                by_log |= {(name, running[future]): judged for name, judged in future.result().items()}
+                judged[running[future]] = future.result()
                 bar.advance(task)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-        truth = {name: future.result() for name, future in truths.items()}
-    return {name: Outcome(truth[name], [by_log[name, number] for number in range(settings.logs)]) for name in CASES}
+        truth = {law: future.result() for law, future in truths.items()}
+    return {law: _of_law(truth[law], [judged[law, number] for number in range(settings.logs)]) for law in LAWS}
+
+
+def _of_law(truths: Mapping[str, dict[str, Truth]], logs: Sequence[tuple[dict[str, Judged], PageCheck]]) -> OfLaw:
+    static = {metric: truth.value for metric, truth in truths[STATIC].items()}
+    cases = {}
+    for name, truth in truths.items():
+        own = static if name == DIFFERENCE else {metric: of.value for metric, of in truth.items()}
+        cases[name] = Outcome(truth, own, [log[name] for log, _ in logs])
+    return OfLaw(cases, [check for _, check in logs])
 
 
 # What a process of the pool works with: the shops follow from the settings, and are cheaper made than sent.
@@ -138,43 +153,54 @@ _settings: list[Settings] = []
 def _start(settings: Settings) -> None:
     threadpool_limits(1)
     _settings[:] = [settings]
-    _shops.update({law: JudgedShop.build(settings, law) for law in ("none", "content")})
+    _shops.update({law: JudgedShop.build(settings, law) for law in LAWS})
 
 
-def _truth(law: Law, target: str, pages: int) -> dict[str, Truth]:
-    return _shops[law].truth(target, _TRUTH_SEEDS, pages)
+def _truths(law: Law, pages: int) -> dict[str, dict[str, Truth]]:
+    """True values by case and metric, all of the same visits."""
+    truths = {name: _shops[law].truth(name, _TRUTH_SEEDS, pages) for name in (STATIC, ALIKE, LEARNED)}
+    first, second = truths[LEARNED], truths[STATIC]
+    truths[DIFFERENCE] = {
+        metric: Truth(
+            first[metric].value - second[metric].value,
+            float(np.hypot(first[metric].standard_error, second[metric].standard_error)),
+        )
+        for metric in METRICS
+    }
+    return truths
 
 
-def _judge(law: Law, seed: int) -> dict[str, Judged]:
-    """Estimates on one log, by case."""
+def _judge(law: Law, seed: int) -> tuple[dict[str, Judged], PageCheck]:
+    """Estimates on one log, by case, and whether they are to be trusted: what stage evaluate would say."""
     shop, settings = _shops[law], _settings[0]
-    log = shop.log(seed, settings.pages)
-    cases = {name: target for name, (of, target) in CASES.items() if of == law}
-    of_case = _estimates(shop, log, cases, settings, page_aware=False)
-    if law != "none":
-        # Where modules act on those below, q̂ can know it: DM and DR gain from it, and Cascade-DR is meant for it.
-        aware = _estimates(shop, log, cases, settings, page_aware=True)
-        for name, estimates in of_case.items():
-            for metric in METRICS:
-                for estimator in ("dm", "dr", "cascade_dr"):
-                    estimates[metric][f"{estimator}{PAGE_AWARE}"] = aware[name][metric][estimator]
-    return {name: Judged(estimates, log.values[cases[name]]) for name, estimates in of_case.items()}
-
-
-def _estimates(
-    shop: JudgedShop, log: Log, cases: Mapping[str, str], settings: Settings, *, page_aware: bool
-) -> dict[str, Estimates]:
-    """What stage evaluate would say of the policy of each case."""
-    q = settings.evaluate.reward_model.model_copy(update={"page_aware": page_aware})
-    params = settings.evaluate.model_copy(update={"reward_model": q})
+    log = shop.log(seed, settings.pages, round(settings.pages * settings.production))
+    params = settings.evaluate
     model = fit_reward_model(log.pages, shop.encoder, ("random",), ("random",), params, progress=False)
     logged = LoggedPages(log.pages, model, params)
     bootstrap = logged.bootstrap()
-    of_case: dict[str, Estimates] = {}
-    for name, target in cases.items():
-        values = report.estimates(logged.value(log.targets[target]), bootstrap)
-        of_case[name] = {
-            metric: {each: estimate for each in ESTIMATORS if (estimate := values[f"{metric}_{each}"].estimate)}
+    values = {name: logged.value(log.targets[name][logged.rows]) for name in (STATIC, ALIKE, LEARNED)}
+    judged = {}
+    for name, value in values.items():
+        figures = report.estimates(value, bootstrap)
+        estimates: Estimates = {
+            metric: {each: estimate for each in ESTIMATORS if (estimate := figures[f"{metric}_{each}"].estimate)}
             for metric in METRICS
         }
-    return of_case
+        judged[name] = Judged(estimates, log.values[name])
+    judged[DIFFERENCE] = Judged(
+        _difference(values[LEARNED], values[STATIC], bootstrap),
+        {metric: log.values[LEARNED][metric] - log.values[STATIC][metric] for metric in METRICS},
+    )
+    check = logged.check_page_model(log.pages)
+    if check is None:
+        raise EvaluationError("The study's logs show whole pages, and the page-aware model was not fitted on them.")
+    return judged, check
+
+
+def _difference(first: PolicyValue, second: PolicyValue, bootstrap: UserBootstrap) -> Estimates:
+    change = report.change(first, second, bootstrap)
+    gains: Estimates = {}
+    for metric in METRICS:
+        both = {name: change.figure(f"{metric}_{name}") for name in ("dr", "page_dr")}
+        gains[metric] = {name: gain.estimate for name, gain in both.items() if gain and gain.estimate}
+    return gains

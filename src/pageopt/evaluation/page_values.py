@@ -1,0 +1,121 @@
+"""What pages of any policy would earn, by the page-aware q̂, on logged pages: contributions `[pages]` to a mean.
+
+    ψ = Σ_s q̂(x, π_1..π_K) + (w_s + α_s) · (r_s − q̂(x, a_1..a_K))
+
+w_s = 1[a_s = π_s]/p_s corrects what q̂ gets wrong of a module in its slot, averaged over what a log shows around it. A
+policy shows something else around it, and there an error of q̂ about pairs is left. α_s corrects that one: with
+q̂ = σ(zᵀβ), an error δ of β moves the mean by gᵀδ, where g is the gradient of the mean of ψ without α; and with H the
+curvature of the fit, α = zᵀH⁻¹g of a logged slot makes the mean of α·(r − q̂), on pages that β has not seen, equal to
+−gᵀδ, but for the prior's part in H. (The Riesz representer of debiased machine learning: Chernozhukov, Newey and Singh,
+Econometrica 2022.) What q̂ does not know of pairs is so in the spread of ψ over pages, and an interval holds it.
+
+Purchases are q̂ times P(purchase | click), and α corrects them by clicks, which are many times more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.logistic import solve_curvature
+from pageopt.evaluation.page_reward import PageReward, PageRows
+from pageopt.evaluation.policy_value import Reward
+from pageopt.features.encoder import EncodedPages
+
+LOOSER = (30.0, 10.0, 3.0, 1.0)
+"""How much weaker the prior may be for α than for q̂: what α leaves uncorrected falls with it, and intervals widen."""
+WIDER = 1.5
+"""By how much they may. α is as loose as this allows, so that pairs a log seldom holds are left to q̂."""
+
+
+@dataclass(frozen=True)
+class PageValues:
+    """Logged pages with the page-aware q̂ of what they show.
+
+    Attributes:
+        model: cross-fitted; page p is scored by the model of `fold [pages]`.
+        encoded: contexts of the pages.
+        logged: what the log shows, `[pages, K]`, with the model's view of it in `rows`.
+        rewards: "click" and "purchase", `[pages, K]`.
+    """
+
+    model: PageReward
+    encoded: EncodedPages
+    fold: NDArray[np.int64]
+    logged: NDArray[np.int64]
+    rewards: dict[Reward, Floats]
+    rows: PageRows
+
+    @classmethod
+    def of(
+        cls,
+        model: PageReward,
+        encoded: EncodedPages,
+        fold: NDArray[np.int64],
+        logged: NDArray[np.int64],
+        rewards: dict[Reward, Floats],
+    ) -> "PageValues":
+        """Score the logged pages."""
+        return cls(model, encoded, fold, logged, rewards, model.rows(encoded, fold, logged))
+
+    def contributions(self, modules: NDArray[np.int64], weight: Floats) -> dict[Reward, Floats]:
+        """ψ `[pages]` of the policy that shows `modules [pages, K]`, by reward; w is `weight [pages, K]`."""
+        rows, target = self.rows, self.model.rows(self.encoded, self.fold, modules)
+        missed = self.rewards["click"] - rows.click
+        bought = self.rewards["purchase"] - rows.click * rows.conversion
+        clicks = target.click + weight * missed
+        purchases = target.click * target.conversion + weight * bought
+        plain = np.stack([clicks.sum(axis=1), purchases.sum(axis=1)], axis=1)  # [pages, rewards]
+        # What a unit of q̂ is worth on either page: a click, or the purchases that follow from one.
+        wanted = self.gradients(target, self.fold, [np.ones_like(target.click), target.conversion])
+        held = self.gradients(rows, self.fold, [weight, weight * rows.conversion])
+        chosen, most, undecided = plain, WIDER * plain.std(axis=0), np.ones(2, dtype=bool)
+        for looser in LOOSER:
+            alpha = self.alpha(wanted - held, looser)
+            corrected = plain + np.einsum("pk,pkr->pr", missed, alpha)
+            allowed = undecided & (corrected.std(axis=0) <= most)
+            chosen = np.where(allowed, corrected, chosen)
+            undecided &= ~allowed
+            if not undecided.any():
+                break
+        return {"click": chosen[:, 0], "purchase": chosen[:, 1]}
+
+    def alpha(self, gradients: Floats, looser: float) -> Floats:
+        """α `[pages, K, k]`: Σ α·(r − q̂) over a fold's pages takes back what an error of its β does to k sums.
+
+        `gradients [folds, columns, k]` are those of the sums; `looser` is one of LOOSER.
+        """
+        rows = self.rows
+        alpha = np.zeros((*rows.click.shape, gradients.shape[-1]))
+        slope = (rows.click * (1 - rows.click))[rows.page, rows.slot]
+        penalty = self.model.design.penalty(self.model.strength / looser)
+        for number, gradient in enumerate(gradients):
+            own = self.fold == number
+            taught = np.flatnonzero(~own[rows.page])
+            right = gradient * ((~own).sum() / own.sum())
+            solved = solve_curvature(rows.matrix[taught], slope[taught], penalty, right)
+            here = np.flatnonzero(own[rows.page])
+            alpha[rows.page[here], rows.slot[here]] = rows.matrix[here] @ solved
+        return alpha
+
+    def gradients(self, rows: PageRows, fold: NDArray[np.int64], worth: Sequence[Floats]) -> Floats:
+        """Of Σ worth · q̂ over the pages of each fold by its β, `[folds, columns, k]`, for k of `worth [pages, K]`.
+
+        Through the clicks expected above as well: more of them change what is clicked further down.
+        """
+        slope = rows.click * (1 - rows.click)
+        gradients = np.zeros((len(self.model.folds), self.model.design.columns, len(worth)))
+        for number, fitted in enumerate(self.model.folds):
+            own = fold == number
+            by_click = fitted.by_click(self.model.design)
+            here = np.flatnonzero(own[rows.page])
+            columns = rows.matrix[here].T
+            for k, each in enumerate(worth):
+                onwards, moved = each.copy(), np.zeros_like(slope)  # moved: by a unit of log-odds in a slot
+                for place in range(slope.shape[1] - 1, -1, -1):
+                    moved[:, place] = onwards[:, place] * slope[:, place]
+                    onwards[:, :place] += (by_click[place] * moved[:, place])[:, None]
+                gradients[number, :, k] = columns @ moved[rows.page[here], rows.slot[here]]
+        return gradients
