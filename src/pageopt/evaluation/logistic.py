@@ -13,7 +13,7 @@ from pageopt.evaluation.estimate import Floats
 
 _STEPS = 200
 _EXACT = 1e-8  # relative fall of the loss below which a fit is done
-_SOLVED, _MOST_TURNS = 1e-2, 100
+_SOLVED, _MOST_TURNS = 3e-3, 150
 
 
 def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float, start: Floats) -> Floats:

@@ -24,10 +24,11 @@ from pageopt.evaluation.page_reward import PageReward, PageRows
 from pageopt.evaluation.policy_value import Reward
 from pageopt.features.encoder import EncodedPages
 
-LOOSER = (30.0, 10.0, 3.0, 1.0)
+LOOSER = (100.0, 30.0, 10.0, 3.0, 1.0)
 """How much weaker the prior may be for α than for q̂: what α leaves uncorrected falls with it, and intervals widen."""
-WIDER = 1.5
+WIDER = 2.0
 """By how much they may. α is as loose as this allows, so that pairs a log seldom holds are left to q̂."""
+_STRICTEST = 1000.0  # prior of q̂ that α goes by: where pairs seem silent, they may still be wrong by a little
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class PageValues:
         rows = self.rows
         alpha = np.zeros((*rows.click.shape, gradients.shape[-1]))
         slope = (rows.click * (1 - rows.click))[rows.page, rows.slot]
-        penalty = self.model.design.penalty(self.model.strength / looser)
+        penalty = self.model.design.penalty(min(self.model.strength, _STRICTEST) / looser)
         for number, gradient in enumerate(gradients):
             own = self.fold == number
             taught = np.flatnonzero(~own[rows.page])
