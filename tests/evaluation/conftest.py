@@ -76,7 +76,7 @@ def pages(count: int = 600, *, users: int = 150, single: bool = False, seed: int
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shop() -> SimpleNamespace:
     """The tiny world: `shop.encoder()`, `shop.pages(…)`, `shop.click_rate(platform, module)`."""
     return SimpleNamespace(encoder=encoder, pages=pages, click_rate=click_rate, modules=MODULES, slots=SLOTS)

@@ -24,10 +24,8 @@ def effects(encoder, modules: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def world():
-    from tests.evaluation.conftest import encoder, pages
-
-    enc, log = encoder(), pages(6000, users=4000, seed=3)
+def world(shop):
+    enc, log = shop.encoder(), shop.pages(6000, users=4000, seed=3)
     chance = effects(enc, log.module)
     rng = np.random.default_rng(5)
     click = (rng.random(chance.shape) < chance).astype(np.float32)

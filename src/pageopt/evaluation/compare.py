@@ -168,7 +168,7 @@ class LoggedPages:
         self.page: PageValues | None = None
         if reward_model.page is not None and not self.single:
             fold = fold_of(self._units, reward_model.folds)
-            self.page = PageValues.of(reward_model.page, self.encoded, fold, self.module, self._rewards)
+            self.page = PageValues.of(reward_model.page, self.encoded, fold, self.module, self._rewards, params.threads)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -117,6 +117,12 @@ class UserBootstrap:
             [np.bincount(self.units, weights=column, minlength=self.unit_count) for column in columns.T], axis=1
         )
 
+    def z(self, column: Floats) -> float:
+        """Sum of `column [pages]` in standard errors over units, if its mean were 0."""
+        by_unit = self.unit_sums(column[:, None])[:, 0]
+        spread = float(np.sqrt((by_unit**2).sum()))
+        return float(by_unit.sum() / spread) if spread > 0 else 0.0
+
     def sums(self, columns: Floats) -> Floats:
         """Sums of `columns [pages, statistics]` in every replicate, `[replicates, statistics]`."""
         by_unit = self.unit_sums(columns)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pageopt.evaluation.estimate import Floats, unit_codes
+from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.page_reward import PageRows
 from pageopt.evaluation.page_values import PageValues
 
@@ -98,9 +98,7 @@ def score_test(values: PageValues, q: Floats, user_id: NDArray) -> float:
     effect = np.zeros(shown.shape)
     effect[page, slot] = rest
     by_page = (effect * (values.rewards["click"] - q)).sum(axis=1, where=shown)
-    by_user = np.bincount(unit_codes(len(user_id), user_id), by_page)
-    spread = float(np.sqrt((by_user**2).sum()))
-    return float(by_user.sum() / spread) if spread else 0.0
+    return _by_user(user_id).z(by_page)
 
 
 def check_production(
@@ -135,7 +133,9 @@ def check_production(
     corrected = ((weight + values.alpha(gradients, _LOOSER)[..., 0]) * missed).sum(axis=1)
     logged = float(click.sum() / count)
     estimated = float(rows.click.sum() / count + corrected.sum())
-    users = unit_codes(count + len(user_id), np.concatenate([production_user_id, user_id]))
     gap = np.concatenate([(own * (rows.click - click)).sum(axis=1), corrected])
-    spread = float(np.sqrt((np.bincount(users, gap) ** 2).sum()))
-    return Production(logged, estimated, (estimated - logged) / spread if spread else 0.0, count)
+    return Production(logged, estimated, _by_user(np.concatenate([production_user_id, user_id])).z(gap), count)
+
+
+def _by_user(user_id: NDArray) -> UserBootstrap:
+    return UserBootstrap(len(user_id), user_id, replicates=1)

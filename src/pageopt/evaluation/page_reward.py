@@ -24,12 +24,12 @@ from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.logistic import fit_logistic
 from pageopt.evaluation.page_design import PageDesign
+from pageopt.evaluation.reward_check import log_loss
 from pageopt.features.encoder import EncodedPages, Encoder
 
 STRENGTHS = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
 """What a pair of modules may be held near 0 by, the strictest first."""
 _SURE = 3.0  # standard errors by which modules below must lower the loss to be heard
-_LEAST = 1e-6  # of a chance
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class PageRows:
-    """Some pages as rows, one for each module shown; all but `conversion` of one or more folds' models.
+    """Some pages as rows, one for each module shown, each page as the model of its fold sees it.
 
     Attributes:
         matrix: `[n, columns]`, of clicks above as the models expect them.
@@ -99,11 +99,10 @@ class PageReward:
                     f"Fold {held_out} of {count} of the page-aware reward model has no click to learn from, or nothing "
                     "but clicks. Evaluate on more pages, or lower evaluate.reward_model.folds."
                 )
-        lesson, around = (
-            _Lesson.of(PageDesign.of(encoder, around=each), encoded, fold, module, click) for each in (False, True)
-        )
+        lesson = _Lesson.of(PageDesign.of(encoder, around=False), encoded, fold, module, click)
         strength, folds, losses = lesson.strongest(STRENGTHS, threads)
         stricter = STRENGTHS.index(strength) - 1  # more has to be learned of a page of which more counts
+        around = _Lesson.of(PageDesign.of(encoder, around=True), encoded, fold, module, click)
         tried = around.strongest(STRENGTHS[max(stricter, 0) :], threads)
         gain = losses - tried[2]
         if gain.mean() > _SURE * gain.std() / np.sqrt(len(gain)):
@@ -119,13 +118,12 @@ class PageReward:
         context = self.design.blocks["above"].start
         for number, fitted in enumerate(self.folds):
             own = fold == number
-            chance[own], above[own] = (each[own] for each in _clicks(self.design, fitted, matrix, page, slot, module))
-            bought = expit(fitted.bought + matrix[:, :context] @ fitted.purchases)
-            given[page, slot] = np.where(own[page], bought, given[page, slot])
-            rest = (
-                matrix[:, context:] @ fitted.clicks[context:] + fitted.by_click(self.design)[slot] * above[page, slot]
-            )
-            effect[page, slot] = np.where(own[page], rest, effect[page, slot])
+            here = np.flatnonzero(own[page])
+            rows, at = matrix[here], (page[here], slot[here])
+            place = np.cumsum(own) - 1  # of a page among those of the fold
+            chance[own], above[own] = _clicks(self.design, fitted, rows, place[at[0]], at[1], module[own])
+            given[at] = expit(fitted.bought + rows[:, :context] @ fitted.purchases)
+            effect[at] = rows[:, context:] @ fitted.clicks[context:] + fitted.by_click(self.design)[at[1]] * above[at]
         return PageRows(self.design.with_clicks(matrix, slot, above[page, slot]), page, slot, chance, given, effect)
 
     def save(self, file: Path) -> None:
@@ -227,19 +225,17 @@ class _Lesson:
         with ThreadPoolExecutor(max_workers=threads) as pool:
             folds = list(pool.map(lambda number: self._fitted(number, start[number], penalty), range(len(start))))
         for number, fitted in enumerate(folds):
-            chance = np.clip(self._clicks(fitted)[0], _LEAST, 1 - _LEAST)
-            of_slot = np.where(self.click > 0, -np.log(chance), -np.log1p(-chance))
-            own = self.fold == number
-            losses[own] = np.where(self.module >= 0, of_slot, 0).sum(axis=1)[own]
+            own, clicked = self.fold == number, (self.click > 0).astype(np.float64)
+            losses[own] = log_loss(clicked, self._clicks(fitted)[0], self.module >= 0).sum(axis=1)[own]
         return folds, losses
 
     def _fitted(self, number: int, fitted: Fold, penalty: Floats) -> Fold:
         """`fitted` once more, on the pages of all folds but `number`."""
         taught = np.flatnonzero(self.fold[self.page] != number)
-        label = self.click[self.page, self.slot][taught]
+        label, matrix, slot = self.click[self.page, self.slot][taught], self.matrix[taught], self.slot[taught]
         for _ in range(2):  # what is expected above follows from the fit, and the fit from what is expected above
             above = self._clicks(fitted)[1][self.page, self.slot]
-            rows = self.design.with_clicks(self.matrix[taught], self.slot[taught], above[taught])
+            rows = self.design.with_clicks(matrix, slot, above[taught])
             fitted = replace(fitted, clicks=fit_logistic(rows, label, penalty, fitted.base, fitted.clicks))
         return fitted
 

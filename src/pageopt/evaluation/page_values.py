@@ -13,6 +13,7 @@ Purchases are q̂ times P(purchase | click), and α corrects them by clicks, whi
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ class PageValues:
         encoded: contexts of the pages.
         logged: what the log shows, `[pages, K]`, with the model's view of it in `rows`.
         rewards: "click" and "purchase", `[pages, K]`.
+        threads: folds at a time; figures do not depend on it.
     """
 
     model: PageReward
@@ -48,6 +50,7 @@ class PageValues:
     logged: NDArray[np.int64]
     rewards: dict[Reward, Floats]
     rows: PageRows
+    threads: int
 
     @classmethod
     def of(
@@ -57,9 +60,10 @@ class PageValues:
         fold: NDArray[np.int64],
         logged: NDArray[np.int64],
         rewards: dict[Reward, Floats],
+        threads: int = 1,
     ) -> "PageValues":
         """Score the logged pages."""
-        return cls(model, encoded, fold, logged, rewards, model.rows(encoded, fold, logged))
+        return cls(model, encoded, fold, logged, rewards, model.rows(encoded, fold, logged), threads)
 
     def contributions(self, modules: NDArray[np.int64], weight: Floats) -> dict[Reward, Floats]:
         """ψ `[pages]` of the policy that shows `modules [pages, K]`, by reward; w is `weight [pages, K]`."""
@@ -92,13 +96,17 @@ class PageValues:
         alpha = np.zeros((*rows.click.shape, gradients.shape[-1]))
         slope = (rows.click * (1 - rows.click))[rows.page, rows.slot]
         penalty = self.model.design.penalty(min(self.model.strength, _STRICTEST) / looser)
-        for number, gradient in enumerate(gradients):
+
+        def of_fold(number: int) -> None:
             own = self.fold == number
             taught = np.flatnonzero(~own[rows.page])
-            right = gradient * ((~own).sum() / own.sum())
+            right = gradients[number] * ((~own).sum() / own.sum())
             solved = solve_curvature(rows.matrix[taught], slope[taught], penalty, right)
             here = np.flatnonzero(own[rows.page])
             alpha[rows.page[here], rows.slot[here]] = rows.matrix[here] @ solved
+
+        with ThreadPoolExecutor(max_workers=self.threads) as pool:
+            list(pool.map(of_fold, range(len(gradients))))
         return alpha
 
     def gradients(self, rows: PageRows, fold: NDArray[np.int64], worth: Sequence[Floats]) -> Floats:

@@ -67,9 +67,9 @@ def check_reward_model(
         raise EvaluationError("The log shows no module, so there is nothing to check the reward model on.")
     residual = np.where(shown, reward - used, 0.0).sum(axis=1)
     mean, rewards = float(residual.mean()), float(reward[shown].sum() / len(reward))
-    share, z = mean / rewards if rewards else None, _z(residual, bootstrap)
+    share, z = mean / rewards if rewards else None, bootstrap.z(residual)
     constant = np.full(reward.shape, reward[shown].mean())
-    losses = [_loss(reward, q, shown) for q in (used, cross_fitted, in_sample, constant)]
+    losses = [log_loss(reward, q, shown) for q in (used, cross_fitted, in_sample, constant)]
     loss, honest, seen, least = (float(each.sum() / shown.sum()) for each in losses)
     check = RewardCheck(mean, share, z, loss, honest, seen, least, warnings=[])
     return replace(check, warnings=list(_warnings(name, check, losses, bootstrap)))
@@ -93,16 +93,10 @@ def _warnings(name: str, check: RewardCheck, losses: list[Floats], bootstrap: Us
 def _less(first: Floats, second: Floats, bootstrap: UserBootstrap) -> bool:
     """Whether a loss `[pages, slots]` is less than another by more than chance allows."""
     gain = (first - second).sum(axis=1)
-    return bool(gain.sum() < 0) and _z(gain, bootstrap) < -MAX_Z
+    return bool(gain.sum() < 0) and bootstrap.z(gain) < -MAX_Z
 
 
-def _loss(reward: Floats, q: Floats, shown: np.ndarray) -> Floats:
+def log_loss(reward: Floats, q: Floats, shown: np.ndarray) -> Floats:
+    """Of P(reward) `q`, `[pages, slots]`; 0 where nothing is shown."""
     chance = np.clip(q, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
     return np.where(shown, -(reward * np.log(chance) + (1 - reward) * np.log1p(-chance)), 0.0)
-
-
-def _z(column: Floats, bootstrap: UserBootstrap) -> float:
-    """Sum of `column [pages]` in standard errors over users, if its mean were 0."""
-    by_unit = bootstrap.unit_sums(column[:, None])[:, 0]
-    spread = float(np.sqrt((by_unit**2).sum()))
-    return float(by_unit.sum() / spread) if spread > 0 else 0.0
