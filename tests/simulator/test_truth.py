@@ -7,6 +7,7 @@ import pytest
 from pageopt.errors import EvaluationError
 from pageopt.simulator import Shop, truth
 from pageopt.simulator.model import Intent
+from pageopt.simulator.tables import SHOP_KEY
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,11 @@ def test_logs_without_truth_say_so(tmp_path: Path) -> None:
         truth.expected(tmp_path, np.array(["p"]), np.array([[0]]))
     with pytest.raises(EvaluationError, match="not a truth table"):
         truth.expected(pa.table({"page_id": ["p"]}), np.array(["p"]), np.array([[0]]))
+
+
+def test_a_shop_of_another_version_says_what_to_do(shop) -> None:
+    table = shop.logs("random", 20).truth
+    described = table.schema.metadata[SHOP_KEY].replace(b'"page_effects": "content"', b'"page_effects": true')
+    old = table.replace_schema_metadata({SHOP_KEY: described})
+    with pytest.raises(EvaluationError, match=r"Collect the log again: dvc repro"):
+        truth.expected(old, np.array(old["page_id"].to_pylist()[:1]), np.array([[0, 1]]))

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pageopt.config import ShopParams
 from pageopt.errors import EvaluationError
@@ -79,7 +80,13 @@ def _shop(truth: pa.Table) -> tuple[ClickModel, tuple[str, ...], int]:
 @lru_cache(maxsize=2)
 def _rebuilt(described: bytes) -> tuple[ClickModel, tuple[str, ...], int]:
     shop = json.loads(described)
-    params = ShopParams.model_validate(shop["params"])
+    try:
+        params = ShopParams.model_validate(shop["params"])
+    except ValidationError:
+        raise EvaluationError(
+            "The truth beside this log is of a shop that this version does not know. Collect the log again: "
+            "dvc repro --force --single-item collect"
+        ) from None
     catalog = build(params, shop["seed"])
     return ClickModel(catalog), tuple(catalog.modules.ids.to_pylist()), params.slots
 
