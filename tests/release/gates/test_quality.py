@@ -39,9 +39,9 @@ TRUSTED = PageCheck(-0.4, 9.0, 30.0, False, Production(0.4, 0.41, 0.5, 900), [])
 
 def verdict(candidate: PolicyValue, other: PolicyValue, limits: dict[str, float | None]):
     found = judge(comparisons(candidate, other, "the static page", limits, PARAMS), TRUSTED)
-    assert found.checks[0].name == "evidence"
-    assert found.checks[0].passed
-    return replace(found, checks=found.checks[1:])
+    assert found.checks[-1].name == "evidence"
+    assert found.checks[-1].passed
+    return replace(found, checks=found.checks[:-1])
 
 
 def test_a_clear_gain_passes():
@@ -106,13 +106,13 @@ def test_a_gain_is_not_believed_where_the_estimate_cannot_be_trusted(problem):
     clear = comparisons(policy(0.10, 0.02), policy(0.08, 0.01, seed=2), "the static page", {"CTR": 0.0}, PARAMS)
     found = judge(clear, replace(TRUSTED, score=5.1, problems=[problem]))
     assert not found.passed
-    assert not found.checks[0].passed
-    assert found.checks[0].why == f"the estimate cannot be trusted: {problem}"
-    assert all(check.passed for check in found.checks[1:])
+    assert not found.checks[-1].passed
+    assert found.checks[-1].why == found.why == f"the estimate cannot be trusted: {problem}"
+    assert all(check.passed for check in found.checks[:-1])
 
 
 def test_single_slots_say_that_nothing_is_known_of_page_effects():
     clear = comparisons(policy(0.10, 0.02), policy(0.08, 0.01, seed=2), "the static page", {"CTR": 0.0}, PARAMS)
     found = judge(clear, None)
     assert found.passed
-    assert "one slot a page" in found.checks[0].why
+    assert "one slot a page" in found.checks[-1].why

@@ -95,22 +95,22 @@ def _too_few(terms: Terms, pages: int, confidence: float) -> str:
 
 def judge(comparisons: Sequence[Comparison], page_model: PageCheck | None) -> Verdict:
     """The verdict on all comparisons; none is believed where `page_model` says that the estimates cannot be trusted."""
-    return Verdict.of("quality", [*_evidence(page_model), *(_check(each) for each in comparisons)])
+    return Verdict.of("quality", [*(_check(each) for each in comparisons), _evidence(page_model)])
 
 
-def _evidence(page_model: PageCheck | None) -> list[Check]:
+def _evidence(page_model: PageCheck | None) -> Check:
     if page_model is None:
         why = "the log shows one slot a page: nothing is known of how modules act on each other"
-        return [Check("evidence", True, None, None, why)]
+        return Check("evidence", True, None, None, why)
     score = page_model.score
     if page_model.problems:
         why = f"the estimate cannot be trusted: {'; '.join(page_model.problems)}"
-        return [Check("evidence", False, score, MISSED, why)]
+        return Check("evidence", False, score, MISSED, why)
     why = f"clicks follow what stands above no further than the reward model knows (score {score:+.1f}, limit {MISSED})"
     if page_model.production is not None:
         own = page_model.production
         why += f"; production's {own.logged:.3f} clicks a page are estimated as {own.estimated:.3f}"
-    return [Check("evidence", True, score, MISSED, why)]
+    return Check("evidence", True, score, MISSED, why)
 
 
 def _check(each: Comparison) -> Check:
