@@ -62,9 +62,9 @@ def test_rows_by_hand(orders: list[list[int]], shown: list[bool], around: bool) 
     encoded = EncodedPages(codes, np.zeros((len(pages), 0)), np.zeros((len(pages), 0, 1)))
     page, slot = np.nonzero(pages >= 0)
     matrix = design.rows(encoded, pages, page, slot).toarray()
-    assert matrix.shape == (len(page), design.columns)
+    assert matrix.shape == (len(page), design.blocks["clicks"].start)
     for number, (p, s) in enumerate(zip(page, slot, strict=True)):
-        expected = np.zeros(design.columns)
+        expected = np.zeros(matrix.shape[1])
         for (block, column), value in by_hand(codes[p].tolist(), pages[p].tolist(), int(s), around).items():
             expected[design.blocks[block].start + column] = value
         np.testing.assert_allclose(matrix[number], expected, atol=1e-12)

@@ -112,7 +112,7 @@ def test_alpha_takes_back_what_an_error_of_the_model_does(world, values) -> None
     ones = np.ones(values.logged.shape)
     weight = _weights(log, random, ALIKE)
     gradients = values.gradients(target, fold, [ones]) - values.gradients(values.rows, fold, [weight])
-    alpha = values.alpha(gradients, 100.0)[..., 0]
+    alpha = values.alpha(gradients[..., 0], 100.0)
     slope = values.rows.click * (1 - values.rows.click)
     for number in range(FOLDS):
         own = fold == number

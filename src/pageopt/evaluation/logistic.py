@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
+from pageopt.evaluation.block_curvature import Root
 from pageopt.evaluation.estimate import Floats
 
 _STEPS = 200
@@ -16,7 +17,7 @@ _EXACT = 1e-8  # relative fall of the loss below which a fit is done
 _SOLVED, _MOST_TURNS = 3e-3, 150
 
 
-def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float, start: Floats) -> Floats:
+def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float, start: Floats, root: Root) -> Floats:
     """Coefficients `[columns]` of P(label) = σ(base + rows · coefficients), the mode under the prior.
 
     Args:
@@ -25,44 +26,37 @@ def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float,
         penalty: `[columns]` precision of the prior, whose mean is 0.
         base: log-odds that no prior holds.
         start: `[columns]` where to begin.
+        root: coordinates to search in; they change how long it takes, and nothing else.
     """
-    # Columns are seen from once to n times; at a common scale of their curvature the search takes few steps.
-    scale = 1 / np.sqrt(penalty + 0.05 * np.asarray(rows.multiply(rows).sum(axis=0)).ravel())
-    columns = rows.T.tocsr()
 
-    def loss(scaled: Floats) -> tuple[float, Floats]:
-        coefficients = scaled * scale
+    def loss(within: Floats) -> tuple[float, Floats]:
+        coefficients = root.times(within)
         log_odds = base + rows @ coefficients
         value = np.logaddexp(0, log_odds).sum() - label @ log_odds + 0.5 * (penalty * coefficients) @ coefficients
-        return float(value), (columns @ (expit(log_odds) - label) + penalty * coefficients) * scale
+        return float(value), root.transposed(rows.T @ (expit(log_odds) - label) + penalty * coefficients)
 
     options = {"maxiter": _STEPS, "ftol": _EXACT, "gtol": 1e-4 * np.sqrt(len(label)), "maxcor": 15}
-    fitted: Floats = minimize(loss, start / scale, jac=True, method="L-BFGS-B", options=options).x * scale
-    return fitted
+    return root.times(minimize(loss, root.solve(start), jac=True, method="L-BFGS-B", options=options).x)
 
 
-def solve_curvature(rows: csr_matrix, weight: Floats, penalty: Floats, right: Floats) -> Floats:
-    """x `[columns, k]` of (rowsᵀ diag(weight) rows + diag(penalty)) x = right, for k right sides at once.
+def solve_curvature(rows: csr_matrix, weight: Floats, penalty: Floats, right: Floats, root: Root) -> Floats:
+    """x `[columns]` of (rowsᵀ diag(weight) rows + diag(penalty)) x = right.
 
-    `weight [n]` is p(1 − p) of a fit, so the matrix is the curvature of its loss. By conjugate gradients, to a relative
-    error that is far below what the answer is used for.
+    `weight [n]` is p(1 − p) of a fit, so the matrix is the curvature of its loss. By conjugate gradients in the
+    coordinates of `root`, to a relative error that is far below what the answer is used for.
     """
-    columns = rows.T.tocsr()
-    diagonal = (columns.multiply(columns) @ weight + penalty)[:, None]
-    x = np.zeros_like(right)
-    rest = right.copy()
-    scaled = rest / diagonal
-    direction = scaled.copy()
-    energy = (rest * scaled).sum(axis=0)
-    enough = _SOLVED**2 * np.maximum(energy, 1e-300)
+    within = np.zeros_like(right)
+    rest = root.transposed(right)
+    direction, energy = rest, float(rest @ rest)
+    enough = _SOLVED**2 * energy
     for _ in range(_MOST_TURNS):
-        if (energy <= enough).all():
+        if energy <= enough:
             break
-        turned = columns @ (weight[:, None] * (rows @ direction)) + penalty[:, None] * direction
-        step = energy / np.maximum((direction * turned).sum(axis=0), 1e-300)
-        x += step * direction
-        rest -= step * turned
-        scaled = rest / diagonal
-        before, energy = energy, (rest * scaled).sum(axis=0)
-        direction = scaled + (energy / np.maximum(before, 1e-300)) * direction
-    return x
+        along = root.times(direction)
+        turned = root.transposed(rows.T @ (weight * (rows @ along)) + penalty * along)
+        step = energy / (direction @ turned)
+        within = within + step * direction
+        rest = rest - step * turned
+        before, energy = energy, float(rest @ rest)
+        direction = rest + (energy / before) * direction
+    return root.times(within)

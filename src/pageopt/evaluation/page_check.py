@@ -130,7 +130,7 @@ def check_production(
     own = np.where(module >= 0, 1 / count, 0.0)
     gradients = values.gradients(rows, fold, [own]) - values.gradients(values.rows, values.fold, [weight])
     missed = values.rewards["click"] - values.rows.click
-    corrected = ((weight + values.alpha(gradients, _LOOSER)[..., 0]) * missed).sum(axis=1)
+    corrected = ((weight + values.alpha(gradients[..., 0], _LOOSER)) * missed).sum(axis=1)
     logged = float(click.sum() / count)
     estimated = float(rows.click.sum() / count + corrected.sum())
     gap = np.concatenate([(own * (rows.click - click)).sum(axis=1), corrected])

@@ -105,8 +105,25 @@ class PageDesign:
         shared[pair["saturation"]] = _COUNT * strength
         return shared
 
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Which columns `[columns]` speak of one thing: a module, a slot, a family, a pair of modules, the page."""
+        M, F, K = len(self.family), int(self.family.max(initial=-1)) + 1, self.slots
+        module, slot, family, pair = np.arange(M), M + np.arange(K), M + K + np.arange(F), M + K + F + np.arange(M * M)
+        group = np.full(self.columns, M + K + F + M * M)
+        of = {"module": module, "slot": slot, "saturation": family, "right above": np.repeat(family, F)}
+        for c, count in enumerate(self.cardinalities):
+            of |= {f"context {c} module": np.tile(module, count), f"context {c} slot": np.tile(slot, count)}
+        for side in ("above", "around"):
+            of |= {side: pair, f"family {side}": np.repeat(family, F)}
+        of |= {name: np.repeat(pair, K - 1) for name in ("at distance", "from slot")}
+        for name, block in self.blocks.items():
+            if name in of:
+                group[block] = of[name]
+        return group
+
     def rows(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> csr_matrix:
-        """`[n, columns]` of the modules in `slot [n]` of `page [n]` of `shown [pages, slots]`; block "clicks" is empty.
+        """All but block "clicks" of the modules in `slot [n]` of `page [n]` of `shown [pages, slots]`.
 
         `encoded` are the contexts of the pages; -1 is an empty slot.
         """
@@ -115,16 +132,16 @@ class PageDesign:
             for name, row, column, value in self._columns(encoded, shown, page, slot)
         ]
         column, row, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-        matrix = csr_matrix((value, (row, column)), shape=(len(page), self.columns), dtype=np.float64)
+        matrix = csr_matrix((value, (row, column)), shape=(len(page), self.blocks["clicks"].start), dtype=np.float64)
         matrix.sum_duplicates()
         return matrix
 
     def with_clicks(self, rows: csr_matrix, slot: NDArray, above: Floats) -> csr_matrix:
-        """`rows` with the block "clicks": `above [n]` clicks are expected above `slot [n]`."""
+        """`rows` with block "clicks", the last, `[n, columns]`: `above [n]` clicks are expected above `slot [n]`."""
         count = len(slot)
         at = (np.arange(count), slot)
         by_slot = csr_matrix((above, at), shape=(count, self.slots))
-        return hstack([rows[:, : self.blocks["clicks"].start], by_slot, csr_matrix(above[:, None])], format="csr")
+        return hstack([rows, by_slot, csr_matrix(above[:, None])], format="csr")
 
     def _columns(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> Columns:
         every = np.arange(len(page))

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
 
 from pageopt.errors import EvaluationError
+from pageopt.evaluation.block_curvature import BlockCurvature
 from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.logistic import fit_logistic
 from pageopt.evaluation.page_design import PageDesign
@@ -101,12 +102,13 @@ class PageReward:
                 )
         lesson = _Lesson.of(PageDesign.of(encoder, around=False), encoded, fold, module, click)
         strength, folds, losses = lesson.strongest(STRENGTHS, threads)
-        stricter = STRENGTHS.index(strength) - 1  # more has to be learned of a page of which more counts
         around = _Lesson.of(PageDesign.of(encoder, around=True), encoded, fold, module, click)
-        tried = around.strongest(STRENGTHS[max(stricter, 0) :], threads)
-        gain = losses - tried[2]
-        if gain.mean() > _SURE * gain.std() / np.sqrt(len(gain)):
-            lesson, (strength, folds, _) = around, tried
+        if losses.mean() > around.strongest([strength], threads)[2].mean():
+            stricter = STRENGTHS.index(strength) - 1  # more has to be learned of a page of which more counts
+            tried = around.strongest(STRENGTHS[max(stricter, 0) :], threads)
+            gain = losses - tried[2]
+            if gain.mean() > _SURE * gain.std() / np.sqrt(len(gain)):
+                lesson, (strength, folds, _) = around, tried
         folds = [lesson.with_purchases(number, each, purchase, strength) for number, each in enumerate(folds)]
         return cls(lesson.design, strength, tuple(folds))
 
@@ -123,7 +125,8 @@ class PageReward:
             place = np.cumsum(own) - 1  # of a page among those of the fold
             chance[own], above[own] = _clicks(self.design, fitted, rows, place[at[0]], at[1], module[own])
             given[at] = expit(fitted.bought + rows[:, :context] @ fitted.purchases)
-            effect[at] = rows[:, context:] @ fitted.clicks[context:] + fitted.by_click(self.design)[at[1]] * above[at]
+            beside = fitted.clicks[context : self.design.blocks["clicks"].start]
+            effect[at] = rows[:, context:] @ beside + fitted.by_click(self.design)[at[1]] * above[at]
         return PageRows(self.design.with_clicks(matrix, slot, above[page, slot]), page, slot, chance, given, effect)
 
     def save(self, file: Path) -> None:
@@ -165,7 +168,7 @@ def _clicks(
 ) -> tuple[Floats, Floats]:
     """P(click) of all pages by one model, and clicks expected above, `[pages, K]` each."""
     log_odds, by_click = np.zeros(module.shape), fitted.by_click(design)
-    log_odds[page, slot] = fitted.base + matrix @ fitted.clicks
+    log_odds[page, slot] = fitted.base + matrix @ fitted.clicks[: matrix.shape[1]]
     chance, above = np.zeros(module.shape), np.zeros(module.shape)
     total = np.zeros(len(module))
     for place in range(module.shape[1]):
@@ -187,11 +190,16 @@ class _Lesson:
     fold: NDArray[np.int64]
     module: NDArray[np.int64]
     click: NDArray
+    curvature: BlockCurvature
 
     @classmethod
     def of(cls, design: PageDesign, encoded: EncodedPages, fold: NDArray, module: NDArray, click: NDArray) -> "_Lesson":
         page, slot = np.nonzero(module >= 0)
-        return cls(design, design.rows(encoded, module, page, slot), page, slot, fold, module, click)
+        rows, rate = design.rows(encoded, module, page, slot), float(click[page, slot].mean(dtype=np.float64))
+        curvature = BlockCurvature.of(
+            design.with_clicks(rows, slot, rate * slot.astype(np.float64)), rate * (1 - rate), design.groups
+        )
+        return cls(design, rows, page, slot, fold, module, click, curvature)
 
     def silent(self) -> list[Fold]:
         """Models that know the rate of clicks of their pages only."""
@@ -207,9 +215,10 @@ class _Lesson:
 
         Weaker priors are tried until two in a row do not lower it: what pairs know shows late where they are many.
         """
-        best, folds, losses = strengths[0], *self.at(strengths[0], self.silent(), threads)
-        tried, worse = folds, 0
-        for strength in strengths[1:]:
+        # What is expected above follows from a fit, and a fit from what is expected above: each starts from the last.
+        tried = self.at(strengths[0], self.silent(), threads)[0]
+        best, folds, losses, worse = strengths[0], tried, np.full(len(self.fold), np.inf), 0
+        for strength in strengths:
             tried, tried_losses = self.at(strength, tried, threads)
             if tried_losses.mean() < losses.mean():
                 best, folds, losses, worse = strength, tried, tried_losses, 0
@@ -232,12 +241,11 @@ class _Lesson:
     def _fitted(self, number: int, fitted: Fold, penalty: Floats) -> Fold:
         """`fitted` once more, on the pages of all folds but `number`."""
         taught = np.flatnonzero(self.fold[self.page] != number)
-        label, matrix, slot = self.click[self.page, self.slot][taught], self.matrix[taught], self.slot[taught]
-        for _ in range(2):  # what is expected above follows from the fit, and the fit from what is expected above
-            above = self._clicks(fitted)[1][self.page, self.slot]
-            rows = self.design.with_clicks(matrix, slot, above[taught])
-            fitted = replace(fitted, clicks=fit_logistic(rows, label, penalty, fitted.base, fitted.clicks))
-        return fitted
+        above = self._clicks(fitted)[1][self.page, self.slot]
+        rows = self.design.with_clicks(self.matrix[taught], self.slot[taught], above[taught])
+        label = self.click[self.page, self.slot][taught]
+        root = self.curvature.root(penalty, len(taught) / len(self.page))
+        return replace(fitted, clicks=fit_logistic(rows, label, penalty, fitted.base, fitted.clicks, root))
 
     def with_purchases(self, number: int, fitted: Fold, purchase: NDArray, strength: float) -> Fold:
         """`fitted` with purchases given a click, learned from the clicks of the pages it was fitted on."""
@@ -247,7 +255,10 @@ class _Lesson:
         # Half a purchase more, and half a click more without one: no purchase in the log is a small chance, not none.
         base = float(logit((bought.sum() + 0.5) / (len(bought) + 1)))
         penalty, matrix = self.design.penalty(strength)[:context], self.matrix[clicked][:, :context]
-        purchases = fit_logistic(matrix, bought.astype(np.float64), penalty, base, np.zeros(context))
+        root = BlockCurvature.of(matrix, float(bought.mean() * (1 - bought.mean())), self.design.groups[:context])
+        purchases = fit_logistic(
+            matrix, bought.astype(np.float64), penalty, base, np.zeros(context), root.root(penalty)
+        )
         return replace(fitted, bought=base, purchases=purchases)
 
     def _clicks(self, fitted: Fold) -> tuple[Floats, Floats]:

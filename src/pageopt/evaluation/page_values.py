@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pageopt.evaluation.block_curvature import BlockCurvature
 from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.logistic import solve_curvature
 from pageopt.evaluation.page_reward import PageReward, PageRows
@@ -50,6 +51,7 @@ class PageValues:
     logged: NDArray[np.int64]
     rewards: dict[Reward, Floats]
     rows: PageRows
+    curvature: BlockCurvature
     threads: int
 
     @classmethod
@@ -63,7 +65,10 @@ class PageValues:
         threads: int = 1,
     ) -> "PageValues":
         """Score the logged pages."""
-        return cls(model, encoded, fold, logged, rewards, model.rows(encoded, fold, logged), threads)
+        rows = model.rows(encoded, fold, logged)
+        slope = (rows.click * (1 - rows.click))[rows.page, rows.slot].mean()
+        curvature = BlockCurvature.of(rows.matrix, float(slope), model.design.groups)
+        return cls(model, encoded, fold, logged, rewards, rows, curvature, threads)
 
     def contributions(self, modules: NDArray[np.int64], weight: Floats) -> dict[Reward, Floats]:
         """ψ `[pages]` of the policy that shows `modules [pages, K]`, by reward; w is `weight [pages, K]`."""
@@ -76,24 +81,22 @@ class PageValues:
         # What a unit of q̂ is worth on either page: a click, or the purchases that follow from one.
         wanted = self.gradients(target, self.fold, [np.ones_like(target.click), target.conversion])
         held = self.gradients(rows, self.fold, [weight, weight * rows.conversion])
-        chosen, most, undecided = plain, WIDER * plain.std(axis=0), np.ones(2, dtype=bool)
-        for looser in LOOSER:
-            alpha = self.alpha(wanted - held, looser)
-            corrected = plain + np.einsum("pk,pkr->pr", missed, alpha)
-            allowed = undecided & (corrected.std(axis=0) <= most)
-            chosen = np.where(allowed, corrected, chosen)
-            undecided &= ~allowed
-            if not undecided.any():
-                break
+        chosen, gradients = plain.copy(), wanted - held
+        for k in range(chosen.shape[1]):
+            for looser in LOOSER:
+                corrected = plain[:, k] + (self.alpha(gradients[..., k], looser) * missed).sum(axis=1)
+                if corrected.std() <= WIDER * plain[:, k].std():
+                    chosen[:, k] = corrected
+                    break
         return {"click": chosen[:, 0], "purchase": chosen[:, 1]}
 
     def alpha(self, gradients: Floats, looser: float) -> Floats:
-        """α `[pages, K, k]`: Σ α·(r − q̂) over a fold's pages takes back what an error of its β does to k sums.
+        """α `[pages, K]`: Σ α·(r − q̂) over a fold's pages takes back what an error of its β does to a sum.
 
-        `gradients [folds, columns, k]` are those of the sums; `looser` is one of LOOSER.
+        `gradients [folds, columns]` are those of the sum; `looser` is one of LOOSER.
         """
         rows = self.rows
-        alpha = np.zeros((*rows.click.shape, gradients.shape[-1]))
+        alpha = np.zeros(rows.click.shape)
         slope = (rows.click * (1 - rows.click))[rows.page, rows.slot]
         penalty = self.model.design.penalty(min(self.model.strength, _STRICTEST) / looser)
 
@@ -101,7 +104,8 @@ class PageValues:
             own = self.fold == number
             taught = np.flatnonzero(~own[rows.page])
             right = gradients[number] * ((~own).sum() / own.sum())
-            solved = solve_curvature(rows.matrix[taught], slope[taught], penalty, right)
+            root = self.curvature.root(penalty, len(taught) / len(slope))
+            solved = solve_curvature(rows.matrix[taught], slope[taught], penalty, right, root)
             here = np.flatnonzero(own[rows.page])
             alpha[rows.page[here], rows.slot[here]] = rows.matrix[here] @ solved
 
