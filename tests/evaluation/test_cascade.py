@@ -7,7 +7,7 @@ import pytest
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.cascade import cascade_ratio, cascade_support, conditional_propensity, unknown_conditionals
-from pageopt.evaluation.offpolicy import cascade_dr, dr, ips
+from pageopt.evaluation.offpolicy import cascade_weights, dr, ips
 
 MODULES, SLOTS = 5, 3
 ORDERS = np.array(list(permutations(range(MODULES), SLOTS)))  # a log in which chance has no part
@@ -31,9 +31,9 @@ def test_unbiased_where_a_reward_depends_on_the_modules_above_and_slot_wise_weig
     ratio = cascade_ratio(target, ORDERS, AVAILABLE)
     wrong_q = _chance(rng)  # any q̂ of the modules down to the slot
     q_target = np.tile(wrong_q[(target == ORDERS).all(axis=1)], (len(ORDERS), 1))
-    quick = {"replicates": 5}
-    assert cascade_dr(chance, ratio, wrong_q, q_target, **quick).value == pytest.approx(truth, abs=1e-12)
-    assert cascade_dr(chance, ratio, 0 * chance, 0 * chance, **quick).value == pytest.approx(truth, abs=1e-12)
+    weight, quick = cascade_weights(ratio), {"replicates": 5}
+    assert dr(chance, weight, wrong_q, q_target, **quick).value == pytest.approx(truth, abs=1e-12)
+    assert dr(chance, weight, 0 * chance, 0 * chance, **quick).value == pytest.approx(truth, abs=1e-12)
     slot_wise = (target == ORDERS) * float(MODULES)
     assert abs(ips(chance, slot_wise, **quick).value - truth) > 0.05
     assert abs(dr(chance, slot_wise, wrong_q, q_target, **quick).value - truth) > 0.05
@@ -51,7 +51,7 @@ def test_clipped_weights_leave_lower_slots_to_q():
     target = np.tile([0, 3, 2], (len(ORDERS), 1))
     q = np.tile(chance[(target == ORDERS).all(axis=1)], (len(ORDERS), 1))
     ratio = cascade_ratio(target, ORDERS, AVAILABLE)
-    got = cascade_dr(0 * chance, ratio, q, q, max_weight=5, replicates=5).value
+    got = dr(0 * chance, cascade_weights(ratio, 5), q, q, replicates=5).value
     # Rewards of 0 against q̂: slot 1 is corrected wholly (weight 5), slot 2 by 5/20, slot 3 by 5/60.
     assert got == pytest.approx((q[0] * [0, 3 / 4, 11 / 12]).sum(), abs=1e-12)
 

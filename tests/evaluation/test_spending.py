@@ -3,11 +3,9 @@ import pytest
 from scipy import stats
 
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.spending import boundaries, exit_probability
+from pageopt.evaluation.spending import boundaries
 
 # Published two-sided boundaries at .05 for five evenly spaced looks (Jennison and Turnbull 2000; Lan and DeMets 1983).
-OBRIEN_FLEMING = [4.56, 3.23, 2.63, 2.28, 2.04]
-POCOCK = [2.413] * 5
 LAN_DEMETS = [4.877, 3.357, 2.680, 2.290, 2.031]
 LAN_DEMETS_POCOCK = [2.438, 2.427, 2.410, 2.397, 2.386]
 
@@ -18,13 +16,8 @@ def test_boundaries_are_the_published_ones() -> None:
     assert boundaries(1) == pytest.approx([stats.norm.isf(0.025)])
 
 
-@pytest.mark.parametrize("published", [OBRIEN_FLEMING, POCOCK])
-def test_classical_designs_spend_what_they_promise(published: list[float]) -> None:
-    assert exit_probability(published, 5).sum() == pytest.approx(0.05, abs=2e-4)
-
-
 @pytest.mark.parametrize("spending", ["obrien-fleming", "pocock"])
-@pytest.mark.parametrize("looks", [[0.3, 0.5, 1.0], [0.2, 0.4, 0.7, 0.9]])
+@pytest.mark.parametrize("looks", [[0.3, 0.5, 1.0], [0.2, 0.4, 0.7, 0.9], [0.996, 0.998, 1.0], [0.002, 0.5, 0.502]])
 def test_boundaries_against_the_multivariate_normal(looks: list[float], spending: str) -> None:
     """P(no crossing so far) is the normal probability of a box, with correlation √(t_i/t_j) between looks."""
     information = np.array(looks)
@@ -40,15 +33,12 @@ def test_boundaries_against_the_multivariate_normal(looks: list[float], spending
         assert 1 - inside == pytest.approx(spent, abs=2e-6)
 
 
-def test_many_looks_and_looks_close_together() -> None:
+def test_many_looks() -> None:
     bound = boundaries(200)
     steps = np.random.default_rng(6).normal(size=(20_000, 200))
     walk = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, 201))
     crossed = (np.abs(walk) > bound).any(axis=1).mean()
     assert abs(crossed - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 20_000)
-    for looks in ([0.996, 0.998, 1.0], [0.002, 0.5, 0.502]):
-        # Next to nothing is beyond 6; what is left for the last look shows whether the walk lost or gained mass.
-        assert exit_probability([6.0, 6.0, 1.0], looks).sum() == pytest.approx(2 * stats.norm.sf(1.0), abs=1e-7)
 
 
 def test_a_first_look_too_early_to_spend_anything_has_a_finite_boundary() -> None:

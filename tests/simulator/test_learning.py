@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from pageopt.errors import ConfigError
-from pageopt.policies.neural_linear import NeuralLinear
 from pageopt.policies.thompson import ThompsonSampling
 from pageopt.simulator import Contexts, Shop
-from pageopt.simulator.catalog import PLATFORMS
 
 DAYS, PAGES = 6, 12_000
 
@@ -86,31 +84,6 @@ class BySegment(Batched):
             self.policy.update(str(segment), shown, np.ones(len(shown)), clicked[rows].ravel())
 
 
-class Neural(Batched):
-    """Neural-linear over features of page and module that a network could have found: here, indicators and products."""
-
-    def __init__(self, shop: Shop) -> None:
-        super().__init__(shop)
-        self.modules = len(shop.catalog.modules.family)
-        self.features = self.modules * (1 + shop.params.categories) + len(PLATFORMS)
-        self.policy = NeuralLinear(self.features, shop.catalog.modules.family, rate=0.3, seed=3)
-
-    def phi(self, contexts: Contexts, modules: np.ndarray) -> np.ndarray:
-        phi = np.zeros((*modules.shape, self.features))
-        page, at = np.indices(modules.shape)
-        phi[page, at, modules] = 1
-        phi[page, at, self.modules * (1 + contexts.hero_category[:, None]) + modules] = 1
-        phi[page, at, self.features - len(PLATFORMS) + contexts.platform[:, None]] = 1
-        return phi
-
-    def show(self, contexts: Contexts) -> np.ndarray:
-        candidates = self.shop.catalog.candidates[contexts.group]
-        return self.policy.rank(self.phi(contexts, np.maximum(candidates, 0)), candidates, 4)
-
-    def learn(self, contexts: Contexts, modules: np.ndarray, clicked: np.ndarray) -> None:
-        self.policy.update(self.phi(contexts, modules).reshape(-1, self.features), clicked.ravel().astype(float))
-
-
 def test_the_shops_thompson_earns_what_the_public_class_earns(learning_shop) -> None:
     shop = learning_shop(thompson_diversity=None)
     own, named = shop.true_values(BySegment(shop), PAGES), shop.true_values("thompson", PAGES)
@@ -119,20 +92,13 @@ def test_the_shops_thompson_earns_what_the_public_class_earns(learning_shop) -> 
     assert own[-1].ctr > 1.2 * own[0].ctr
 
 
-def test_neural_linear_learns_in_the_shop(learning_shop) -> None:
-    shop = learning_shop()
-    values = shop.true_values(Neural(shop), PAGES)
-    assert values[-1].ctr > 1.3 * values[0].ctr
-    assert values[-1].ctr > 1.3 * shop.true_value("random", PAGES).ctr
-
-
 def test_logs_and_values_of_a_new_policy_are_of_the_same_pages(learning_shop) -> None:
     shop = learning_shop()
-    log = shop.logs(Neural(shop), PAGES)
+    log = shop.logs(BySegment(shop), PAGES)
     clicks = log.events["kind"].to_pylist().count("click")
-    value = shop.true_value(Neural(shop))
+    value = shop.true_value(BySegment(shop))
     assert abs(clicks - value.ctr * PAGES) < 3 * np.sqrt(value.ctr * PAGES)
-    assert set(log.pages["policy"].to_pylist()) == {"Neural"}
+    assert set(log.pages["policy"].to_pylist()) == {"BySegment"}
     assert log.impressions["propensity"].null_count == log.impressions.num_rows
     assert log.exploration.num_rows == 0
 

@@ -14,7 +14,7 @@ import torch
 
 from pageopt.config import ShopParams, TrainParams, load
 from pageopt.errors import EvaluationError
-from pageopt.evaluation.compare import policy_values
+from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
@@ -233,7 +233,8 @@ def test_a_later_comparison_gets_the_same_figures(make_workspace):
     order = np.argsort(-popularity, kind="stable")
     modules = static_pages(order, test.candidates, encoder.module_family, SLOTS)
     params = load(workspace.params, evaluate.EvaluateParams)
-    value = policy_values(test, RewardModel.load(workspace.reward_model), modules, params)
+    logged = LoggedPages(test, RewardModel.load(workspace.reward_model), params)
+    value = logged.value(modules[logged.rows])
     found = _report(workspace)["models"]["static"]
     assert value.ctr.mean() == pytest.approx(found["ctr_page_dr"]["value"], abs=1e-12)
     assert value.ptr.mean() == pytest.approx(found["ptr_page_dr"]["value"], abs=1e-12)

@@ -3,8 +3,9 @@
 encoder = Encoder.load(prepared / "encoder")
 pages = load_pages(prepared / "test", encoder)
 model = RewardModel.load(workspace.reward_model, threads=2)
-candidate = policy_values(pages, model, modules, params)
-gain = compare(candidate, policy_values(pages, model, other_modules, params), params)
+logged = LoggedPages(pages, model, params)
+candidate, other = (logged.value(modules[logged.rows]) for modules in (modules, other_modules))
+gain = compare(candidate, other, params)
 gain.ctr.relative.low
 """
 
@@ -242,21 +243,6 @@ class LoggedPages:
         }
         click, purchase = terms["click"], terms["purchase"]
         return PolicyValue(self.rows, self.user_id, weights, click, purchase, self.single, cascade, page)
-
-
-def policy_values(pages: Pages, reward_model: RewardModel, modules: NDArray, params: EvaluateParams) -> PolicyValue:
-    """What the policy that shows `modules [pages, slots]` would earn on the exploration pages among `pages`.
-
-    `pages` are those of the test split and `reward_model` the one saved by stage evaluate. Modules are indices of its
-    encoder, -1 where a page ends; only rows `exploration_rows(pages, reward_model.policies)` of them are read.
-    Raises EvaluationError where shapes differ or no page can be used.
-    """
-    if modules.shape != pages.module.shape:
-        raise EvaluationError(
-            f"modules has shape {modules.shape}, but the pages have {pages.module.shape}: they must be the same."
-        )
-    logged = LoggedPages(pages, reward_model, params)
-    return logged.value(modules[logged.rows])
 
 
 def compare(first: PolicyValue, second: PolicyValue, params: EvaluateParams) -> Comparison:

@@ -165,17 +165,8 @@ def sndr_estimate(
     return bootstrap.ratio(np.hstack([direct, correction]), np.hstack([np.ones(direct.shape), weights]))
 
 
-def cascade_dr(
-    reward: ArrayLike,
-    ratio: ArrayLike,
-    q_logged: ArrayLike,
-    q_target: ArrayLike,
-    user_id: ArrayLike | None = None,
-    *,
-    max_weight: float = np.inf,
-    **how: Unpack[Resampling],
-) -> Estimate:
-    """Cascade-DR of a policy that shows one page a context: right where a slot's reward depends on those above it.
+def cascade_weights(ratio: Floats, max_weight: float = np.inf) -> Floats:
+    """Weights `[pages, slots]` with which `dr` is Cascade-DR: right where a reward depends on the modules above it.
 
     Kiyohara, Saito, Matsuhiro, Narita, Shimizu, Yamamoto, "Doubly Robust Off-Policy Evaluation for Ranking Policies
     under the Cascade Behavior Model", WSDM 2022: the mean over pages of
@@ -189,24 +180,10 @@ def cascade_dr(
         Σ_s q̂(x,π_{1:s}) + w_{1:s}·(r_s − q̂(x,a_{1:s})).
 
     Args:
-        reward: `[pages, slots]`.
         ratio: `[pages, slots]` 1[π_s = a_s]/p(a_s|x,a_{<s}): the propensity given the modules above, not the marginal
             one (`cascade.conditional_propensity`).
-        q_logged: `[pages, slots]` q̂(x,a_{1:s}): of the module shown, given those shown above it.
-        q_target: `[pages, slots]` q̂(x,π_{1:s}): of the policy's module, given the policy's modules above it.
-        user_id: `[pages]`, the unit of the bootstrap.
         max_weight: w_{1:s} is cut here. The weights grow with every slot; the cut leaves lower slots to q̂.
-        how: seed, replicates and confidence of the interval.
     """
-    rewards, ratios, logged, target = _terms(reward, ratio, q_logged, q_target)
-    if rewards.ndim != 2:
-        raise EvaluationError(f"reward has shape {rewards.shape}; a cascade has slots: [pages, slots] is needed.")
-    weights = cascade_weights(ratios, max_weight)
-    return _mean(dr_contributions(rewards, weights, logged, target), user_id, how)
-
-
-def cascade_weights(ratio: Floats, max_weight: float = np.inf) -> Floats:
-    """w_{1:s} = Π_{j≤s} of `ratio [pages, slots]`, at most `max_weight`."""
     return np.minimum(np.cumprod(ratio, axis=1), max_weight)
 
 

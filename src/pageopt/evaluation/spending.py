@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import norm
@@ -57,19 +57,6 @@ def boundaries(
             limits[look] = brentq(lambda z, now=now: walk.exit(z) - now, 0.0, _HIGHEST, xtol=1e-10)
         walk.keep_inside(limits[look])
     return limits
-
-
-def exit_probability(boundary: ArrayLike, looks: int | Sequence[float]) -> NDArray[np.float64]:
-    """Chance `[looks]` that a test without effect first crosses ±`boundary [looks]` at each look; see `boundaries`."""
-    information = _information(looks)
-    limits = check_numbers("boundary", boundary, shape=information.shape)
-    walk = _Walk(information)
-    chance = np.empty(len(information))
-    for look, (time, limit) in enumerate(zip(information, limits, strict=True)):
-        walk.reach(time)
-        chance[look] = walk.exit(limit)
-        walk.keep_inside(limit)
-    return chance
 
 
 class _Walk:

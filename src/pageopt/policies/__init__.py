@@ -1,1 +1,1 @@
-"""Policies in NumPy: Thompson sampling by segment, on features from elsewhere (neural-linear), and the static page."""
+"""Policies in NumPy: Thompson sampling by segment, and the static page."""

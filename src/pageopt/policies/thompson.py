@@ -74,8 +74,6 @@ class ThompsonSampling:
     def update(self, segment: str, module_ids: Sequence[str], views: Sequence[float], clicks: Sequence[float]) -> None:
         """Add a batch of counts of one segment; a module may appear more than once.
 
-        Where visitors may not have seen all of a page, `cascade.seen_slots` says what counts as a view.
-
         Args:
             segment: context segment, by default the hero category.
             module_ids: the modules.
@@ -159,18 +157,10 @@ def marginal_propensities(
     counts = np.zeros((len(alpha), slots), dtype=np.int64)
     for start in range(0, samples, _SAMPLES_AT_ONCE):
         draws = rng.beta(alpha, beta, size=(min(_SAMPLES_AT_ONCE, samples - start), len(alpha)))
-        counts += shown_counts(draws, families, slots, diversity)
+        shown = rank_by_score(draws, families, slots, diversity)
+        at = (shown * slots + np.arange(shown.shape[1])).ravel()
+        counts += np.bincount(at, minlength=counts.size).reshape(counts.shape)
     return counts / samples
-
-
-def shown_counts(scores: np.ndarray, families: np.ndarray, slots: int, diversity: Diversity) -> np.ndarray:
-    """How often a candidate comes into a slot, `[candidates, slots]`, over the rankings of `scores`.
-
-    Arguments as of `rank_by_score`.
-    """
-    shown = rank_by_score(scores, families, slots, diversity)
-    at = (shown * slots + np.arange(shown.shape[1])).ravel()
-    return np.bincount(at, minlength=scores.shape[1] * slots).reshape(-1, slots)
 
 
 def check_diversity(diversity: Diversity) -> None:
