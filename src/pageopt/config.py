@@ -41,7 +41,9 @@ class ShopParams(Section):
         default="content", description="how modules of a page act on each other"
     )
     slot_bias: float = Field(ge=0, default=1.0, description="how fast examination fades down the page; 0: not at all")
-    unseen_intent: float = Field(ge=0, le=1, default=0.1, description="share of the pull on content no page shows")
+    personal: float = Field(ge=0, le=0.75, default=0.5, description="share of the pull that is the person's own taste")
+    mood: float = Field(ge=0, le=0.25, default=0.1, description="share of the pull that shows in nothing")
+    off_mission: float = Field(ge=0, le=1, default=0.2, description="share of pages whose hero is off the mission")
     thompson_diversity: Literal["swap", "demote"] | None = "swap"
     propensity_samples: int = Field(gt=0, description="Monte Carlo rankings a Thompson snapshot's propensities rest on")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from pageopt.simulator.catalog import Aim, Catalog
+from pageopt.simulator.catalog import Catalog
 from pageopt.simulator.contexts import DAY, SECOND, START, Contexts, pick_items
+from pageopt.simulator.pull import Aim
 
 NONE = -1
 KINDS = ("click", "watch", "cart", "purchase")
@@ -134,14 +135,13 @@ def _open_page(contexts: Contexts, page: np.ndarray, time: np.ndarray) -> np.nda
 def _items(
     catalog: Catalog, contexts: Contexts, page: np.ndarray, module: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Clicked items: of the category the module aims at, near to the person's direction."""
+    """Clicked items: of the category the module aims at, near to what the person wishes for."""
     count = len(page)
     present, hero = contexts.category[page], contexts.hero_category[page]
     completing = catalog.complements[hero]
     fits = (completing == present[:, None]).any(axis=1)
     complement = np.where(fits, present, completing[np.arange(count), rng.integers(0, completing.shape[1], count)])
-    own = catalog.people.preference[contexts.person[page]]
-    favourite = np.where(rng.random(count) < contexts.familiar[page], present, own.argmax(axis=1))
+    favourite = catalog.people.preference.argmax(axis=1)[contexts.person[page]]
     aim = catalog.modules.aim[module]
     category = np.select(
         [aim == Aim.HERO, aim == Aim.COMPLEMENT, aim == Aim.HISTORY],
@@ -150,4 +150,4 @@ def _items(
     )
     anything = rng.choice(catalog.params.categories, size=count, p=catalog.category_share)
     category = np.where(rng.random(count) < _OFF_AIM, anything, category)
-    return pick_items(rng, catalog, category, contexts.direction[page], 3)
+    return pick_items(rng, catalog, category, contexts.wish[page])

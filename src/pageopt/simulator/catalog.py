@@ -14,6 +14,7 @@ import pyarrow as pa
 from pageopt.config import ShopParams
 from pageopt.errors import ConfigError
 from pageopt.simulator import words
+from pageopt.simulator.pull import OWN_CONTENT, Aim, Pull, pull
 
 CONTENT = 8
 PLATFORMS = ("desktop", "mobile_web", "app")
@@ -30,15 +31,6 @@ class Stream(IntEnum):
     POLICY = 3
     SNAPSHOT = 4
     BEHAVIOUR = 5
-
-
-class Aim(IntEnum):
-    """Which items a module recalls, relative to the page."""
-
-    HERO = 0
-    COMPLEMENT = 1
-    HISTORY = 2
-    FIXED = 3
 
 
 def stream(seed: int, purpose: Stream, *at: int) -> np.random.Generator:
@@ -81,8 +73,9 @@ class Modules:
 class People:
     """Long-term tastes."""
 
-    taste: np.ndarray  # [people, CONTENT] float32
-    preference: np.ndarray  # [people, categories] float32, rows sum to 1
+    taste: np.ndarray  # [people, CONTENT] float32, each of variance 1
+    family: np.ndarray  # [people, families] float32, taste for kinds of module, each of variance 1
+    preference: np.ndarray  # [people, categories] float32, of missions; rows sum to 1
     activity: np.ndarray  # [people] cumulative share of sessions
     platform: np.ndarray  # [people] int, the platform they mostly use
 
@@ -104,6 +97,7 @@ class Catalog:
         np.ndarray
     )  # [groups, candidates] module index, ascending, -1 at the end; group = category·platforms + platform
     candidate_count: np.ndarray  # [groups]
+    pull: Pull
     interaction: np.ndarray  # [modules, modules] float32: what the column's module, above, adds to the row's log-odds
     popularity: np.ndarray  # [modules] click rate that production believed in before the log begins
 
@@ -111,6 +105,10 @@ class Catalog:
     def groups(self) -> int:
         """Availability groups: (hero category, platform)."""
         return len(self.candidates)
+
+    def family_pull(self, person: np.ndarray) -> np.ndarray:
+        """Log-odds `[P, families]` float32 that people `[P]` add to a click on each family."""
+        return np.float32(self.pull.family) * self.people.family[person]
 
 
 def build(params: ShopParams, seed: int) -> Catalog:
@@ -135,18 +133,29 @@ def build(params: ShopParams, seed: int) -> Catalog:
     items = _items(rng, params, categories, category_content, category_share)
     modules = _modules(rng, params, categories, category_content)
     candidates, count = _availability(rng, params, modules.family)
+    people, mission_share = _people(params, seed, category_share)
     return Catalog(
         params=params,
         seed=seed,
         items=items,
         modules=modules,
-        people=_people(params, seed, category_share),
+        people=people,
         categories=categories,
         category_content=category_content,
         category_share=category_share,
         complements=complements,
         candidates=candidates,
         candidate_count=count,
+        pull=pull(
+            params,
+            content=modules.content,
+            family=modules.family,
+            aim=modules.aim,
+            fixed_category=modules.fixed_category,
+            category_content=category_content,
+            complements=complements,
+            mission_share=mission_share,
+        ),
         interaction=_interaction(rng, modules.content),
         popularity=1 / (1 + np.exp(2.4 - modules.quality - rng.normal(0, 0.3, params.modules))),
     )
@@ -184,7 +193,7 @@ def _items(
     drawn = rng.choice(params.categories, size=params.items - params.categories, p=category_share)
     category = np.sort(np.concatenate([np.arange(params.categories), drawn]))
     own = rng.normal(size=(params.items, CONTENT))
-    content = (category_content[category] + 0.7 * _unit(own)).astype(np.float32)
+    content = (category_content[category] + OWN_CONTENT * _unit(own)).astype(np.float32)
     price = np.round(np.exp(rng.normal(3.2, 0.6, params.categories)[category] + rng.normal(0, 0.7, params.items)), 2)
     # A style word says in which direction an item differs from its category: two words an axis, one for each sign.
     axis = np.abs(own).argmax(axis=1)
@@ -275,14 +284,19 @@ def _interaction(rng: np.random.Generator, content: np.ndarray) -> np.ndarray:
     return effect.astype(np.float32)
 
 
-def _people(params: ShopParams, seed: int, category_share: np.ndarray) -> People:
+def _people(params: ShopParams, seed: int, category_share: np.ndarray) -> tuple[People, np.ndarray]:
+    """People, and how many of all missions are of each category, whoever they are."""
     rng = stream(seed, Stream.PEOPLE)
-    preference = rng.gamma(0.15 + 0.35 * category_share * params.categories, size=(params.users, params.categories))
-    preference = preference + 1e-4
+    shape = 0.15 + 0.35 * category_share * params.categories
+    own = rng.gamma(shape, size=(params.users, params.categories)) + 1e-4
+    # Where taste is not personal, what people look for is not either: nobody's history says more than another's.
+    preference = params.personal * own / own.sum(axis=1, keepdims=True) + (1 - params.personal) * category_share
     activity = np.cumsum(rng.gamma(0.8, size=params.users) + 1e-3)
-    return People(
+    people = People(
         taste=rng.normal(size=(params.users, CONTENT)).astype(np.float32),
-        preference=(preference / preference.sum(axis=1, keepdims=True)).astype(np.float32),
+        family=rng.normal(size=(params.users, params.families)).astype(np.float32),
+        preference=preference.astype(np.float32),
         activity=activity / activity[-1],
         platform=rng.choice(len(PLATFORMS), size=params.users, p=PLATFORM_SHARES),
     )
+    return people, params.personal * shape / shape.sum() + (1 - params.personal) * category_share

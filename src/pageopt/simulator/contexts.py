@@ -1,12 +1,9 @@
-"""Visits: who comes when, with which intent, to which hero item.
+"""Visits: who comes when, on which mission, to which hero item.
 
-Contexts are exogenous: they never depend on what was shown. A session has a present intent (a category, a direction in
-content space, and a stage between browsing and buying) that drifts from page to page; hero items follow it, though not
-always. A session lies within its day.
-
-The direction is the sum of what the page shows, its present category and hero item, and of what it does not, the
-person's taste and mood. How much of it is of the second kind is a param, because no model can know it: taste shows a
-little in what a person clicked before, and mood in nothing.
+Contexts are exogenous: they never depend on what was shown. A session has a mission, a category and a direction in
+content space, which lasts as long as it does, a mood that drifts, and a stage between browsing and buying. Items that
+are looked at follow the mission and the person's taste, though the hero item may be off the mission. A session lies
+within its day.
 """
 
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pageopt.simulator.catalog import CONTENT, PLATFORMS, Catalog, Stream, stream
+from pageopt.simulator.pull import CATEGORY, CHOICE, HERO, MISSION
 
 BATCH = 50_000  # pages held in memory at once
 SECOND = 1_000_000
@@ -24,9 +22,7 @@ _LONGEST = 20  # pages of a session
 _MEAN_LENGTH = 4.0
 _FIRST_START, _LAST_START = 6 * 3600, 22.4 * 3600  # seconds of the day; the longest session still ends within it
 _LONGEST_GAP = 240.0  # seconds between two pages of a session
-# Pulls on content. Of both pairs alone the expected square of the sum is about the same, 6.5.
-_CATEGORY, _HERO = 1.4, 1.0
-_TASTE, _MOOD = 0.67, 0.61
+MOOD_KEPT = 0.9  # of the mood, from page to page
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,10 @@ class Contexts:
     hero_item: np.ndarray  # int64
     hero_category: np.ndarray  # int64
     group: np.ndarray  # int64 availability group
-    category: np.ndarray  # int64, category of the present intent (latent)
-    direction: np.ndarray  # float32 [P, CONTENT], pull of present intent and hero item on content (latent)
-    familiar: np.ndarray  # float32 in [0, 1], how much the present category is the person's own (latent)
+    category: np.ndarray  # int64, category of the mission (latent)
+    wish: np.ndarray  # float32 [P, CONTENT], what mission and taste make of items (latent)
+    direction: np.ndarray  # float32 [P, CONTENT], log-odds of a click a unit of a module's content (latent)
+    family: np.ndarray  # float32 [P, families], log-odds of a click that the person adds to each family (latent)
     stage: np.ndarray  # float32 in [0, 1], 0 browsing, 1 buying (latent)
 
     def __len__(self) -> int:
@@ -79,18 +76,22 @@ def draw(catalog: Catalog, day: int, batch: int, first: int, pages: int) -> Cont
 
     starts = np.cumsum(length) - length
     at_session = np.repeat(np.arange(sessions), length)
-    category, mood, stage, gap = _intent(rng, catalog, person, length)
+    chance = np.cumsum(catalog.people.preference, axis=1)
+    drawn = (chance[person] < rng.random((sessions, 1))).sum(axis=1)
+    category = np.minimum(drawn, catalog.params.categories - 1)[at_session]
+    mission = rng.normal(size=(sessions, CONTENT))[at_session]
+    mood, stage = _frame_of_mind(rng, length)
+    gap = np.clip(rng.exponential(75, pages), 8, _LONGEST_GAP)
     since = np.cumsum(gap)
     ts = START + day * DAY + (begin[at_session] + (since - since[starts][at_session]) * SECOND).astype(np.int64)
 
     who = person[at_session]
-    shown, hidden = np.sqrt(1 - catalog.params.unseen_intent), np.sqrt(catalog.params.unseen_intent)
-    before = hidden * (_TASTE * catalog.people.taste[who] + _MOOD * mood)
-    before = before + shown * _CATEGORY * catalog.category_content[category]
-    hero_category, hero_item = _hero(rng, catalog, category, before)
-    direction = before + shown * _HERO * catalog.items.content[hero_item]
-    own = catalog.people.preference[who]
-    familiar = own[np.arange(pages), category] / own.max(axis=1)
+    taste, pull, personal = catalog.people.taste[who], catalog.pull, catalog.params.personal
+    wish = (np.sqrt(personal) * taste + np.sqrt(1 - personal) * mission).astype(np.float32)
+    hero_category = _hero_category(rng, catalog, category)
+    hero_item = pick_items(rng, catalog, hero_category, wish)
+    shown = CATEGORY * catalog.category_content[category] + MISSION * mission + HERO * catalog.items.content[hero_item]
+    direction = pull.taste * taste + pull.mood * mood + pull.shown * shown
 
     order = np.argsort(ts, kind="stable")
     device = platform[at_session]
@@ -105,8 +106,9 @@ def draw(catalog: Catalog, day: int, batch: int, first: int, pages: int) -> Cont
         hero_category=hero_category[order],
         group=(hero_category * len(PLATFORMS) + device)[order],
         category=category[order],
+        wish=wish[order],
         direction=direction[order].astype(np.float32),
-        familiar=familiar[order].astype(np.float32),
+        family=catalog.family_pull(who[order]),
         stage=stage[order].astype(np.float32),
     )
 
@@ -124,57 +126,55 @@ def _session_lengths(rng: np.random.Generator, pages: int) -> np.ndarray:
     return length
 
 
-def _intent(
-    rng: np.random.Generator, catalog: Catalog, person: np.ndarray, length: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Category [P], mood [P, CONTENT], stage [P] and seconds since the page before [P], by session."""
-    sessions, pages = len(person), int(length.sum())
+def _frame_of_mind(rng: np.random.Generator, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mood [P, CONTENT], each of variance 1, and stage [P], session by session."""
+    sessions, pages = len(length), int(length.sum())
     starts = np.cumsum(length) - length
-    chance = np.cumsum(catalog.people.preference, axis=1)
-    category = np.empty(pages, dtype=np.int64)
-    mood = np.empty((pages, CONTENT))
-    stage = np.empty(pages)
-    gap = np.clip(rng.exponential(75, pages), 8, _LONGEST_GAP)
-
-    def own_category(who: np.ndarray) -> np.ndarray:
-        return np.minimum((chance[who] < rng.random((len(who), 1))).sum(axis=1), catalog.params.categories - 1)
-
-    now_category = own_category(person)
+    mood, stage = np.empty((pages, CONTENT)), np.empty(pages)
     now_mood = rng.normal(size=(sessions, CONTENT))
-    now_stage = rng.beta(1.2, 2.6, sessions)
+    now_stage = first_stages(rng, sessions)
     for step in range(int(length.max())):
         alive = np.flatnonzero(length > step)
         if step:
-            move = rng.random(len(alive))
-            complement = catalog.complements[
-                now_category[alive], rng.integers(0, catalog.complements.shape[1], len(alive))
-            ]
-            other = np.where(move < 0.08, complement, own_category(person[alive]))
-            now_category[alive] = np.where(move < 0.16, other, now_category[alive])
-            now_mood[alive] = 0.9 * now_mood[alive] + np.sqrt(1 - 0.9**2) * rng.normal(size=(len(alive), CONTENT))
-            now_stage[alive] = np.clip(now_stage[alive] + rng.normal(0.03, 0.1, len(alive)), 0, 1)
-        at = starts[alive] + step
-        category[at], mood[at], stage[at] = now_category[alive], now_mood[alive], now_stage[alive]
-    return category, mood, stage, gap
+            now_mood[alive] = MOOD_KEPT * now_mood[alive]
+            now_mood[alive] += np.sqrt(1 - MOOD_KEPT**2) * rng.normal(size=(len(alive), CONTENT))
+            now_stage[alive] = next_stages(rng, now_stage[alive])
+        mood[starts[alive] + step], stage[starts[alive] + step] = now_mood[alive], now_stage[alive]
+    return mood, stage
 
 
-def _hero(
-    rng: np.random.Generator, catalog: Catalog, category: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hero category and item: mostly of the present category, the better of two popular items for the direction."""
-    pages = len(category)
-    chance = rng.random(pages)
+def first_stages(rng: np.random.Generator, sessions: int) -> np.ndarray:
+    """Between 0, browsing, and 1, buying: where `sessions` visits begin."""
+    return rng.beta(1.2, 2.6, sessions)
+
+
+def next_stages(rng: np.random.Generator, stage: np.ndarray) -> np.ndarray:
+    """The same, one page later."""
+    return np.clip(stage + rng.normal(0.03, 0.1, len(stage)), 0, 1)
+
+
+def _hero_category(rng: np.random.Generator, catalog: Catalog, category: np.ndarray) -> np.ndarray:
+    pages, count = len(category), catalog.params.categories
     complement = catalog.complements[category, rng.integers(0, catalog.complements.shape[1], pages)]
-    anything = rng.choice(catalog.params.categories, size=pages, p=catalog.category_share)
-    hero_category = np.where(chance < 0.9, category, np.where(chance < 0.96, complement, anything))
-    return hero_category, pick_items(rng, catalog, hero_category, direction, 2)
+    other = (category + rng.integers(1, count, pages)) % count
+    elsewhere = np.where(rng.random(pages) < 0.5, complement, other)
+    return np.where(rng.random(pages) < catalog.params.off_mission, elsewhere, category)
 
 
-def pick_items(
-    rng: np.random.Generator, catalog: Catalog, category: np.ndarray, direction: np.ndarray, tries: int
-) -> np.ndarray:
-    """For each row an item of `category` [P]: of `tries` popular ones the closest to `direction` [P, CONTENT]."""
-    first, size = catalog.items.first[category], np.diff(catalog.items.first)[category]
-    drawn = first[:, None] + (size[:, None] * rng.random((len(category), tries)) ** 2).astype(np.int64)
-    fit = np.einsum("pd,ptd->pt", direction, catalog.items.content[drawn])
-    return drawn[np.arange(len(category)), fit.argmax(axis=1)]
+def pick_items(rng: np.random.Generator, catalog: Catalog, category: np.ndarray, wish: np.ndarray) -> np.ndarray:
+    """For each row an item of `category` [P], by popularity and by how it fits the `wish` [P, CONTENT]."""
+    item = np.empty(len(category), dtype=np.int64)
+    chance = rng.random(len(category))
+    for here in np.unique(category):
+        rows = np.flatnonzero(category == here)
+        total = np.cumsum(np.exp(item_log_odds(catalog, here, wish[rows])), axis=1)
+        below = (total < (chance[rows] * total[:, -1])[:, None]).sum(axis=1)
+        item[rows] = catalog.items.first[here] + np.minimum(below, total.shape[1] - 1)
+    return item
+
+
+def item_log_odds(catalog: Catalog, category: int, wish: np.ndarray) -> np.ndarray:
+    """Log-odds `[P, items of the category]` of an item to be the one that is looked at."""
+    content = catalog.items.content[catalog.items.first[category] : catalog.items.first[category + 1]]
+    popular = np.sqrt(np.arange(len(content) + 1) / len(content))
+    return np.log(np.diff(popular)) + CHOICE * (wish @ content.T)

@@ -1,8 +1,8 @@
 """The true model of clicks and purchases, exact for any page.
 
-    P(click at s | clicks above) = θ_s(platform) · σ(relevance(module, person, present intent, hero item)
+    P(click at s | clicks above) = θ_s(platform) · σ(relevance(module, person, mission and mood, hero item)
                                                      + page effect(modules) + per_click · clicks above)
-    P(purchase at s) = P(click at s) · P(purchase | click, module, present intent)
+    P(purchase at s) = P(click at s) · P(purchase | click, module, person, mission and mood, hero item)
 
 Expected CTR and PTR are sums of these. But for the law "clicks" per_click is 0, and clicks are independent given the
 page; under it the chance of so many clicks above is carried from slot to slot, which is exact too.
@@ -15,17 +15,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from pageopt.policies.greedy import EMPTY
-from pageopt.simulator.catalog import PLATFORMS, Aim, Catalog
+from pageopt.simulator.catalog import PLATFORMS, Catalog
 from pageopt.simulator.contexts import Contexts
 from pageopt.simulator.page_effects import PageEffects
 
 _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examination from slot to slot, at slot_bias 1
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
-# Log-odds. Chosen so that a static page earns about half a click, and a page for each person at most twice as much.
+# Log-odds.
 _CLICK, _PURCHASE = -2.9, -2.8  # of a module of mean quality that matches nothing
-_CONTENT = 1.15  # a unit of content in the direction of the intent
-_HISTORY = 1.6  # a module from the person's history, when the present category is wholly their own
-_MEAN_FAMILIAR, _MEAN_STAGE = 0.5, 0.35
+_MEAN_STAGE = 0.35
 _BUYER = 3.0  # how much likelier a purchase is at stage 1 than at stage 0
 _FIT_BUYS = 0.35  # how much of the match with the intent also makes a purchase likelier
 
@@ -38,7 +36,7 @@ class LearningPolicy(Protocol):
     """A policy that learns from what it showed, day by day: give a new one to each run of the shop.
 
     Of the contexts it may use what a real shop sees: person unless anonymous, platform, hero item and category, group
-    and time. Category, direction, familiarity and stage of the intent are latent.
+    and time. Category, wish, direction, pull of families and stage are latent.
     """
 
     def choose(self, contexts: Contexts, day: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +62,7 @@ class Intent:
     hero_category: np.ndarray
     category: np.ndarray
     direction: np.ndarray  # [P, CONTENT] float32
-    familiar: np.ndarray
+    family: np.ndarray  # [P, families] float32
     stage: np.ndarray
 
     @classmethod
@@ -82,20 +80,18 @@ class ClickModel:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._aim = _aim_table(catalog)
         self.effects = PageEffects(catalog.params.page_effects, catalog.interaction, catalog.modules.family)
         slot = np.arange(catalog.params.slots)
         bias = catalog.params.slot_bias
         self.examination = np.array([_EXAMINED[name] / (1 + bias * _FADING[name] * slot) for name in PLATFORMS])
         """θ [platforms, slots]"""
-        self._history = np.where(catalog.modules.aim == Aim.HISTORY, _HISTORY, 0.0).astype(np.float32)
 
     def fit(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """How well modules `[P, J]` match the intent, apart from their quality: log-odds `[P, J]` float32."""
         at = np.where(modules == EMPTY, 0, modules)
         content = np.einsum("pd,pjd->pj", intent.direction, self._catalog.modules.content[at])
-        aim = self._aim[at, intent.hero_category[:, None], intent.category[:, None]]
-        return _CONTENT * content + aim + self._history[at] * (intent.familiar[:, None] - _MEAN_FAMILIAR)
+        aim = self._catalog.pull.aim[at, intent.hero_category[:, None], intent.category[:, None]]
+        return content + aim + np.take_along_axis(intent.family, self._catalog.modules.family[at], axis=1)
 
     def relevance(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """Log-odds `[P, J]` of a click on modules `[P, J]` that are examined, before page effects."""
@@ -151,21 +147,3 @@ class ClickModel:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """The logistic function."""
     return 1 / (1 + np.exp(-np.asarray(x, dtype=np.float64)))
-
-
-def _aim_table(catalog: Catalog) -> np.ndarray:
-    """`[modules, hero category, present category]` float32: what a module's aim is worth there."""
-    count = catalog.params.categories
-    hero, present = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
-    completes = (catalog.complements[hero] == present[..., None]).any(axis=-1)
-    aim, fixed = catalog.modules.aim[:, None, None], catalog.modules.fixed_category[:, None, None]
-    table = np.select(
-        [aim == Aim.HERO, aim == Aim.COMPLEMENT, aim == Aim.FIXED],
-        [
-            np.where(present == hero, 0.5, -0.9),
-            np.where(completes, 1.3, np.where(present == hero, 0.0, -0.4)),
-            np.where(present == fixed, 1.5, np.where(hero == fixed, 0.3, -0.5)),
-        ],
-        0.0,
-    )
-    return np.broadcast_to(table, (len(catalog.modules.aim), count, count)).astype(np.float32)

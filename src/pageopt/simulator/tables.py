@@ -26,7 +26,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "hero_category": pa.int16(),
             "category": pa.int16(),
             "direction": pa.list_(pa.float32(), CONTENT),
-            "familiar": pa.float32(),
+            "person": pa.int32(),
             "stage": pa.float32(),
         }
     ),
@@ -128,7 +128,7 @@ class Tables:
             contexts.hero_category.astype(np.int16),
             contexts.category.astype(np.int16),
             pa.FixedSizeListArray.from_arrays(pa.array(contexts.direction.ravel()), CONTENT),
-            contexts.familiar,
+            contexts.person.astype(np.int32),
             contexts.stage,
         ]
         shop = {"params": self._catalog.params.model_dump(mode="json"), "seed": self._catalog.seed}

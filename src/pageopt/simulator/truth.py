@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pageopt.config import ShopParams
 from pageopt.errors import EvaluationError
 from pageopt.policies.greedy import EMPTY
-from pageopt.simulator.catalog import CONTENT, build
+from pageopt.simulator.catalog import CONTENT, Catalog, build
 from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.tables import SCHEMAS, SHOP_KEY
 
@@ -39,7 +39,8 @@ def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray)
         EvaluationError: no truth in `source`, a page or a module that the shop does not have, more slots than it has.
     """
     truth = source if isinstance(source, pa.Table) else _read(source)
-    model, ids, slots = _shop(truth)
+    catalog, model, ids = _shop(truth)
+    slots = catalog.params.slots
     pages = np.asarray(page_ids)
     at = pc.index_in(pa.array(pages.tolist(), pa.string()), truth["page_id"].combine_chunks())
     if at.null_count:
@@ -53,7 +54,7 @@ def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray)
     click, purchase = np.zeros(modules.shape), np.zeros(modules.shape)
     for start in range(0, len(pages), _PAGES_AT_ONCE):
         part = slice(start, start + _PAGES_AT_ONCE)
-        click[part], purchase[part] = model.expected(_intent(truth.take(at[part])), modules[part])
+        click[part], purchase[part] = model.expected(_intent(catalog, truth.take(at[part])), modules[part])
     return click, purchase
 
 
@@ -66,7 +67,7 @@ def _read(folder: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts])
 
 
-def _shop(truth: pa.Table) -> tuple[ClickModel, tuple[str, ...], int]:
+def _shop(truth: pa.Table) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
     described = (truth.schema.metadata or {}).get(SHOP_KEY)
     absent = sorted(set(SCHEMAS["truth"].names) - set(truth.column_names))
     if described is None or absent:
@@ -78,7 +79,7 @@ def _shop(truth: pa.Table) -> tuple[ClickModel, tuple[str, ...], int]:
 
 
 @lru_cache(maxsize=2)
-def _rebuilt(described: bytes) -> tuple[ClickModel, tuple[str, ...], int]:
+def _rebuilt(described: bytes) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
     shop = json.loads(described)
     try:
         params = ShopParams.model_validate(shop["params"])
@@ -88,7 +89,7 @@ def _rebuilt(described: bytes) -> tuple[ClickModel, tuple[str, ...], int]:
             "dvc repro --force --single-item collect"
         ) from None
     catalog = build(params, shop["seed"])
-    return ClickModel(catalog), tuple(catalog.modules.ids.to_pylist()), params.slots
+    return catalog, ClickModel(catalog), tuple(catalog.modules.ids.to_pylist())
 
 
 def _indices(modules: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
@@ -107,7 +108,7 @@ def _indices(modules: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
     return indices
 
 
-def _intent(rows: pa.Table) -> Intent:
+def _intent(catalog: Catalog, rows: pa.Table) -> Intent:
     def column(name: str) -> np.ndarray:
         return rows[name].combine_chunks().to_numpy(zero_copy_only=False)
 
@@ -117,6 +118,6 @@ def _intent(rows: pa.Table) -> Intent:
         hero_category=column("hero_category").astype(np.int64),
         category=column("category").astype(np.int64),
         direction=direction.reshape(-1, CONTENT),
-        familiar=column("familiar"),
+        family=catalog.family_pull(column("person")),
         stage=column("stage"),
     )

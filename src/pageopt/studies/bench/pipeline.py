@@ -47,6 +47,6 @@ def measure(workspace: Workspace, pages: int) -> dict[str, StageCost]:
         for overlay in ("simulator", "paper"):
             apply(folder / "params.yaml", workspace.root / "presets" / f"{overlay}.yaml")
         scale = folder / "scale.yaml"
-        scale.write_text(f"collect: {{simulator: {{pages: {pages}, users: {max(pages // 10, 100)}}}}}\n")
+        scale.write_text(f"collect: {{simulator: {{pages: {pages}, users: {max(pages // 50, 100)}}}}}\n")
         apply(folder / "params.yaml", scale)
         return {stage: _cost_of(stage, folder) for stage in STAGES}
