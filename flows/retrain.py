@@ -24,7 +24,7 @@ from prefect.states import Completed
 
 from flows import summary
 from flows.hold import free_locks, held, hold
-from pageopt.config import CollectParams, EvaluateParams, ReleaseParams, check_all, load, read
+from pageopt.config import CollectParams, EvaluateParams, GatesParams, ReleaseParams, check_all, load, read
 from pageopt.errors import ReleaseError, StageError
 from pageopt.release import bento
 from pageopt.release.gates.verdict import Verdict, passed, reason
@@ -183,7 +183,8 @@ def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
     origin = model_card.origin(workspace, champion.number if champion else None)
     registry.describe(candidate.run_id, origin, model_card.params(workspace), model_card.data_sets(workspace))
     summary.heading("Gates")
-    judge = Judge(workspace, champion)
+    best = registry.best(load(workspace.params, GatesParams).quality.best_of_days) if champion else None
+    judge = Judge(workspace, champion, best if champion and best and best.number != champion.number else None)
     verdicts = [
         run.timed(f"gate {name}", lambda name=name: gate(name, getattr(judge, name)))  # type: ignore[misc]
         for name in ("data", "quality", "parity", "latency", "drift")

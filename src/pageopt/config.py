@@ -262,12 +262,19 @@ class DataGate(Section):
 
 
 class QualityGate(Section):
-    """Limits are relative changes: -0.05 allows a loss of 5 %. Null leaves the comparison out of the verdict."""
+    """Limits are relative changes: -0.05 allows a loss of 5 %. Null leaves the comparison out of the verdict.
+
+    `ptr_over_static` is asked where the log would see a gain of `ptr_gain_seen` in 8 of 10 cases; where it would not,
+    `ptr_without_power` is. The best version of the last `best_of_days` days is held to the champion's limits too.
+    """
 
     ctr_over_static: float | None
     ptr_over_static: float | None
+    ptr_gain_seen: float = Field(gt=0)
+    ptr_without_power: float
     ctr_over_champion: float | None
     ptr_over_champion: float | None
+    best_of_days: int = Field(ge=0)
 
 
 class ParityGate(Section):

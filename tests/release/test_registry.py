@@ -244,3 +244,15 @@ def test_a_project_that_was_moved_keeps_its_releases(workspace: Workspace, bundl
     assert champion is not None
     assert moved in champion.folder.parents
     assert not workspace.state.exists()
+
+
+def test_the_best_version_of_some_days_is_the_surest_gain_among_those_promoted(registry: Registry, bundle: Path):
+    gains = {"a": (PROMOTED, 0.1), "b": (PROMOTED, 0.3), "c": (PROMOTED, 0.2), "d": (REJECTED, 0.9)}
+    assert registry.best(30) is None
+    numbers = {}
+    for fingerprint, (verdict, gain) in gains.items():
+        numbers[fingerprint] = release(registry, bundle, fingerprint, verdict)
+        run = registry.find(fingerprint).run_id
+        registry.log(run, files=[], figures=[Figure("quality/CTR over the static page", gain)], note="")
+    assert registry.best(30).number == numbers["b"]
+    assert registry.best(0) is None

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlparse
@@ -29,6 +29,7 @@ PROMOTED: Final = "promoted"
 REJECTED: Final = "rejected"
 EXPERIMENT = "retrain"
 _TAG = "pageopt."
+_GAIN = "quality/CTR over the static page"  # as `model_card.figures` calls it
 _BATCH = 100  # MLflow takes no more params at once, and of more metrics fails to see which a model has already
 _NOTE = "mlflow.note.content"  # MLflow's page of a run or model shows it as its description
 _ABOUT = (
@@ -288,6 +289,17 @@ class Registry:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+
+    def best(self, days: int) -> Version | None:
+        """Of the versions promoted in the last `days` days the one that was surest to gain clicks over the static page.
+
+        By the lower bound that its quality gate judged; None where no version has one.
+        """
+        since = datetime.now(UTC) - timedelta(days=days)
+        promoted = [each for each in self.versions() if each.verdict == PROMOTED and each.created >= since]
+        gains = {each: self._client.get_run(each.run_id).data.metrics.get(_GAIN) for each in promoted}
+        known = {version: gain for version, gain in gains.items() if gain is not None}
+        return max(known, key=lambda version: known[version], default=None)
 
     def set_bento(self, version: Version, bento: str) -> None:
         """Note the tag of the version's Bento."""

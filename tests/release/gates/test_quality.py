@@ -7,7 +7,7 @@ from pageopt.config import EvaluateParams, RewardModelParams
 from pageopt.evaluation.compare import PolicyValue, Terms
 from pageopt.evaluation.page_check import PageCheck, Production
 from pageopt.evaluation.weights import Weights
-from pageopt.release.gates.quality import comparisons, judge
+from pageopt.release.gates.quality import Limit, WithPower, comparisons, judge
 
 PAGES = 4000
 PARAMS = EvaluateParams(
@@ -37,7 +37,7 @@ def policy(click: float, purchase: float, seed: int = 1, noise: float = 0.1, mat
 TRUSTED = PageCheck(-0.4, 9.0, 30.0, False, Production(0.4, 0.41, 0.5, 900), [])
 
 
-def verdict(candidate: PolicyValue, other: PolicyValue, limits: dict[str, float | None]):
+def verdict(candidate: PolicyValue, other: PolicyValue, limits: dict[str, Limit]):
     found = judge(comparisons(candidate, other, "the static page", limits, PARAMS), TRUSTED)
     assert found.checks[-1].name == "evidence"
     assert found.checks[-1].passed
@@ -66,6 +66,19 @@ def test_a_gain_lost_in_noise_is_not_enough_evidence_and_says_how_many_pages_it_
     assert not found.passed
     assert found.why.startswith("not enough evidence: CTR over the static page")
     assert "test pages would decide it, there are 4,000" in found.why
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(0.5, False), (8.0, True)])
+def test_purchases_must_gain_where_the_log_has_the_power_to_see_it(noise, passes):
+    """Against the same page drawn anew: no gain. With power that fails at 0, without it the other limit is asked."""
+    candidate, other = (policy(0.10, 0.01, seed=seed, noise=noise) for seed in (1, 2))
+    ptr = verdict(candidate, other, {"CTR": None, "PTR": WithPower(0.0, 0.25, -5.0)}).checks[1]
+    least = 2.8 * np.sqrt(2 / PAGES) * noise  # share of the other's that is seen in 8 of 10 cases
+    assert (least > 0.25) == passes
+    assert ptr.passed == passes
+    assert ptr.limit == (-5.0 if passes else 0.0)
+    assert ("is asked of logs that see 25%" in ptr.why) == passes
+    assert "one-sided level 2.5%" in ptr.why
 
 
 def test_a_loss_that_the_limit_allows_passes():

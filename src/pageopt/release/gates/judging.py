@@ -32,7 +32,7 @@ from pageopt.release.gates import latency as latency_gate
 from pageopt.release.gates import parity as parity_gate
 from pageopt.release.gates import quality as quality_gate
 from pageopt.release.gates.champion import Champion
-from pageopt.release.gates.quality import Comparison
+from pageopt.release.gates.quality import Comparison, Limit, WithPower
 from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.release.registry import Version
@@ -49,6 +49,7 @@ class Judge:
 
     workspace: Workspace
     champion_version: Version | None
+    best_version: Version | None = None  # of some time, where that is another than the champion
 
     @cached_property
     def limits(self) -> GatesParams:
@@ -73,13 +74,18 @@ class Judge:
     @cached_property
     def _champion(self) -> Champion | str:
         """The champion, or why there is none to compare with."""
-        if self.champion_version is None:
-            return "no champion"
-        number = self.champion_version.number
+        return self._loaded("champion", self.champion_version) if self.champion_version else "no champion"
+
+    @cached_property
+    def _best(self) -> Champion | str:
+        """The best version of some time, why it cannot be compared with, or nothing where the champion is that."""
+        return self._loaded("version", self.best_version) if self.best_version else ""
+
+    def _loaded(self, title: str, version: Version) -> Champion | str:
         try:
-            return Champion.load(number, self.champion_version.folder, self.engine.module_ids)
+            return Champion.load(version.number, version.folder, self.engine.module_ids)
         except NotComparableError as error:
-            return f"champion {number} cannot be compared: {error}"
+            return f"{title} {version.number} cannot be compared: {error}"
 
     @property
     def champion(self) -> Champion | None:
@@ -136,18 +142,22 @@ class Judge:
         candidates = test.candidates[logged.rows]
         candidate = logged.value(self.engine.rank_batch(fields, candidates).modules)
 
-        def against(modules: NDArray[np.int64], than: str, ctr: float | None, ptr: float | None) -> list[Comparison]:
+        def against(modules: NDArray[np.int64], than: str, ctr: Limit, ptr: Limit) -> list[Comparison]:
             bars = {"CTR": ctr} | ({"PTR": ptr} if bought else {})
             return quality_gate.comparisons(candidate, logged.value(modules), than, bars, params)
 
         static = static_pages(self.engine.static_page, candidates, self.engine.module_family, self.engine.slots)
-        compared = against(static, "the static page", limits.ctr_over_static, limits.ptr_over_static)
-        if self.champion:
-            before = self.champion.decide(fields, candidates, self.engine.slots).modules
-            name = f"champion {self.champion.number}"
-            compared += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
-        else:
-            compared.append(Comparison("champion", None, None, len(logged), why_not=self.no_champion))
+        purchases: Limit = limits.ptr_over_static
+        if isinstance(purchases, float):
+            purchases = WithPower(purchases, limits.ptr_gain_seen, limits.ptr_without_power)
+        compared = against(static, "the static page", limits.ctr_over_static, purchases)
+        for title, champion in (("champion", self._champion), ("best version", self._best)):
+            if isinstance(champion, Champion):
+                before = champion.decide(fields, candidates, self.engine.slots).modules
+                name = f"{title} {champion.number}"
+                compared += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
+            elif champion:
+                compared.append(Comparison(title, None, None, len(logged), why_not=champion))
         trusted = Evaluation.read(self.workspace.reports / "evaluation.json").page_model
         return quality_gate.judge(compared, trusted)
 

@@ -1,21 +1,42 @@
-"""Quality gate: would the candidate's pages earn more than the static page's and the champion's?
+"""Quality gate: would the candidate's pages earn more than the static page's, and no less than those of champions?
 
 Judged on the lower bound of the relative change, estimated on the same test pages for both sides, so that what they
-have in common cancels out.
+have in common cancels out. A bound of a 95 % interval is a one-sided test at 2.5 %: so often a candidate whose true
+change is just the limit would pass.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pageopt.config import EvaluateParams
 from pageopt.evaluation.compare import PolicyValue, Terms, compare
-from pageopt.evaluation.estimate import Estimate, UserBootstrap
+from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
 from pageopt.evaluation.page_check import MISSED, PageCheck
-from pageopt.evaluation.power import ENOUGH_EVENTS, SHOWN_LIFT, pages_needed, planned_variance, variance_by_unit
+from pageopt.evaluation.power import (
+    ENOUGH_EVENTS,
+    POWER,
+    SHOWN_LIFT,
+    detectable_difference,
+    pages_needed,
+    planned_variance,
+    variance_by_unit,
+)
 from pageopt.release.gates.verdict import Check, Verdict
+
+
+@dataclass(frozen=True)
+class WithPower:
+    """A limit that is asked where a log would see a relative gain of `seen` with a chance of 80 %, else `otherwise`."""
+
+    limit: float
+    seen: float
+    otherwise: float
+
+
+Limit = float | WithPower | None
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,8 @@ class Comparison:
 
     name: as in "CTR over the static page". change: relative (0.1 is ten percent more), null where there is none.
     why_not: why there is none. counts_against: whether that speaks against the candidate.
-    limit: what the lower bound must be above, null where it is only shown.
+    limit: what the lower bound must be above, null where it is only shown. level: how often one passes whose true
+    change is the limit. lowered: why the limit is lower than params ask, null where it is not.
     pages: of the estimate. pages_needed: for an interval narrow enough to decide, null where more pages would not help.
     """
 
@@ -32,6 +54,8 @@ class Comparison:
     change: Estimate | None
     limit: float | None
     pages: int
+    level: float = 0.025
+    lowered: str | None = None
     pages_needed: int | None = None
     why_not: str | None = None
     counts_against: bool = False
@@ -41,7 +65,7 @@ def comparisons(
     candidate: PolicyValue,
     other: PolicyValue,
     than: str,
-    limits: dict[str, float | None],
+    limits: dict[str, Limit],
     params: EvaluateParams,
 ) -> list[Comparison]:
     """CTR and PTR of the candidate against another decider `than`; limits by "CTR" and "PTR" (none: not in the log)."""
@@ -56,17 +80,17 @@ def comparisons(
             why = "the log holds no purchases, not judged"
             rows.append(Comparison(f"{measure} over {than}", None, None, len(first), why_not=why))
             continue
-        limit = limits[measure]
-        name = f"{measure} over {than}"
+        limit, lowered = _limit(limits[measure], first, second, bootstrap)
+        row = Comparison(f"{measure} over {than}", None, limit, len(first), (1 - params.confidence) / 2, lowered)
         if difference.relative is None:
             why = f"not enough evidence: {than} itself is not clearly above zero on {len(first):,} test pages"
-            rows.append(Comparison(name, None, limit, len(first), why_not=why, counts_against=limit is not None))
+            rows.append(replace(row, why_not=why, counts_against=limit is not None))
             continue
         terms = [(policy.click if measure == "CTR" else policy.purchase) for policy in (candidate, other)]
         least = min(terms, key=lambda each: each.matched)
         if least.matched < ENOUGH_EVENTS:
             why = _too_few(least, len(first), params.confidence)
-            rows.append(Comparison(name, None, limit, len(first), why_not=why, counts_against=limit is not None))
+            rows.append(replace(row, why_not=why, counts_against=limit is not None))
             continue
         needed = None
         if limit is not None:
@@ -75,8 +99,23 @@ def comparisons(
             if excess.mean() > 0:
                 variance = variance_by_unit(excess, bootstrap)
                 needed = pages_needed(variance, float(excess.mean()), confidence=params.confidence)
-        rows.append(Comparison(name, difference.relative, limit, len(first), needed))
+        rows.append(replace(row, change=difference.relative, pages_needed=needed))
     return rows
+
+
+def _limit(limit: Limit, first: Floats, second: Floats, bootstrap: UserBootstrap) -> tuple[float | None, str | None]:
+    """The limit to go by, and why it is lower than asked where it is."""
+    if not isinstance(limit, WithPower):
+        return limit, None
+    variance, baseline = variance_by_unit(first - second, bootstrap), float(second.mean())
+    least = detectable_difference(variance, len(first), confidence=bootstrap.confidence)
+    if baseline > 0 and least <= limit.seen * baseline:
+        return limit.limit, None
+    sees = f"gains of {least / baseline:.0%} or more" if baseline > 0 else "no gain"
+    asked = (
+        f"{limit.limit:+.1%} is asked of logs that see {limit.seen:.0%} in {POWER:.0%} of cases, this one sees {sees}"
+    )
+    return limit.otherwise, asked
 
 
 def _too_few(terms: Terms, pages: int, confidence: float) -> str:
@@ -120,7 +159,9 @@ def _check(each: Comparison) -> Check:
     shown = f"{each.name} {change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
     if each.limit is None:
         return Check(each.name, True, change.low, None, f"{shown}; no limit set, not judged")
-    bar = f"the lower bound must be above {each.limit:+.1%}"
+    bar = f"the lower bound must be above {each.limit:+.1%} (one-sided level {each.level:.1%})"
+    if each.lowered is not None:
+        bar += f"; {each.lowered}"
     if change.low > each.limit:
         return Check(each.name, True, change.low, each.limit, f"{shown}; {bar}")
     if change.value <= each.limit:
