@@ -19,24 +19,24 @@ def test_bins_are_those_of_scikit_learn(ties):
     label, chance, page = _log(np.random.default_rng(0), power=1.3)
     if ties:
         chance = np.round(chance, 1)  # few values, many in one bin; some bins are empty
-    found = calibration(label, chance, page, UserBootstrap(2000, replicates=50))
+    error, bins = calibration(label, chance, page, UserBootstrap(2000, replicates=50))
     observed, predicted = calibration_curve(label, chance, n_bins=10, strategy="quantile")
-    np.testing.assert_allclose([b.observed for b in found.bins], observed, atol=1e-12)
-    np.testing.assert_allclose([b.predicted for b in found.bins], predicted, atol=1e-12)
-    counts = np.array([b.count for b in found.bins])
+    np.testing.assert_allclose([b.observed for b in bins], observed, atol=1e-12)
+    np.testing.assert_allclose([b.predicted for b in bins], predicted, atol=1e-12)
+    counts = np.array([b.count for b in bins])
     assert counts.sum() == len(chance)
-    assert found.error.value == pytest.approx((counts * np.abs(observed - predicted)).sum() / counts.sum(), abs=1e-12)
-    assert all(b.low <= b.observed <= b.high for b in found.bins)
+    assert error.value == pytest.approx((counts * np.abs(observed - predicted)).sum() / counts.sum(), abs=1e-12)
+    assert all(b.low <= b.observed <= b.high for b in bins)
 
 
 def test_right_probabilities_have_little_error_and_wrong_ones_much():
-    right = calibration(*_log(np.random.default_rng(1)), UserBootstrap(2000, replicates=200))
+    right, bins = calibration(*_log(np.random.default_rng(1)), UserBootstrap(2000, replicates=200))
     label, chance, page = _log(np.random.default_rng(1))
-    twice = calibration(label, np.minimum(2 * chance, 1), page, UserBootstrap(2000, replicates=200))
-    assert right.error.value < 0.015
-    assert twice.error.value == pytest.approx(np.minimum(2 * chance, 1).mean() - label.mean(), abs=0.01)
-    assert right.error.high < twice.error.low
-    held = [b.low <= b.predicted <= b.high for b in right.bins]
+    twice, _ = calibration(label, np.minimum(2 * chance, 1), page, UserBootstrap(2000, replicates=200))
+    assert right.value < 0.015
+    assert twice.value == pytest.approx(np.minimum(2 * chance, 1).mean() - label.mean(), abs=0.01)
+    assert right.high < twice.low
+    held = [b.low <= b.predicted <= b.high for b in bins]
     assert sum(held) >= 8
 
 
@@ -48,9 +48,9 @@ def test_intervals_are_of_users():
         np.repeat(chance, 5),
         np.repeat(page * 5, 5) + np.tile(np.arange(5), 1200),
     )
-    by_user = calibration(label, chance, page, UserBootstrap(2000, np.repeat(np.arange(400), 5), replicates=200))
-    by_page = calibration(label, chance, page, UserBootstrap(2000, replicates=200))
-    widths = [np.mean([b.high - b.low for b in found.bins]) for found in (by_user, by_page)]
+    _, by_user = calibration(label, chance, page, UserBootstrap(2000, np.repeat(np.arange(400), 5), replicates=200))
+    _, by_page = calibration(label, chance, page, UserBootstrap(2000, replicates=200))
+    widths = [np.mean([b.high - b.low for b in bins]) for bins in (by_user, by_page)]
     assert widths[0] == pytest.approx(widths[1] * np.sqrt(5), rel=0.2)
 
 

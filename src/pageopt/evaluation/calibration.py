@@ -26,21 +26,13 @@ class Bin:
     high: float
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Expected calibration error, Σ_b (n_b/n)·|observed_b − predicted_b|, and the bins of the curve.
-
-    A resample adds its own noise to every bin, so the interval of the error reaches higher above it than below.
-    """
-
-    error: Estimate
-    bins: tuple[Bin, ...]
-
-
 def calibration(
     label: NDArray[np.bool_], chance: Floats, page: NDArray[np.int64], bootstrap: UserBootstrap, bins: int = BINS
-) -> Calibration:
-    """How well `chance [impressions]` predicts `label [impressions]`.
+) -> tuple[Estimate, list[Bin]]:
+    """How well `chance [impressions]` predicts `label [impressions]`: expected calibration error, and its curve.
+
+    The error is Σ_b (n_b/n)·|observed_b − predicted_b|. A resample adds its own noise to every bin, so its interval
+    reaches higher above it than below.
 
     Args:
         label: what came.
@@ -70,17 +62,8 @@ def calibration(
     counts, predictions, observations = np.split(bootstrap.sums(columns), 3, axis=1)
     with np.errstate(invalid="ignore"):
         rates = observations / counts
-    return Calibration(
-        error=bootstrap.interval(
-            float(np.abs(observed - predicted).sum() / count.sum()),
-            np.abs(observations - predictions).sum(axis=1) / counts.sum(axis=1),
-        ),
-        bins=tuple(
-            Bin(
-                int(count[b]),
-                float(predicted[b] / count[b]),
-                *astuple(bootstrap.interval(float(observed[b] / count[b]), rates[:, b])),
-            )
-            for b in range(filled)
-        ),
-    )
+    errors = np.abs(observations - predictions).sum(axis=1) / counts.sum(axis=1)
+    error = bootstrap.interval(float(np.abs(observed - predicted).sum() / count.sum()), errors)
+    shares, means = observed / count, predicted / count
+    between = [bootstrap.interval(float(shares[b]), rates[:, b]) for b in range(filled)]
+    return error, [Bin(int(count[b]), float(means[b]), *astuple(between[b])) for b in range(filled)]

@@ -136,13 +136,8 @@ def dr(
     return _mean(contribution, user_id, how)
 
 
-def sndr(
-    reward: ArrayLike,
-    weight: ArrayLike,
-    q_logged: ArrayLike,
-    q_target: ArrayLike,
-    user_id: ArrayLike | None = None,
-    **how: Unpack[Resampling],
+def sndr_estimate(
+    reward: Floats, weight: Floats, q_logged: Floats, q_target: Floats, bootstrap: UserBootstrap
 ) -> Estimate:
     """Self-normalised DR: Σ_s [ mean q̂(x,s,π_s) + Σw·(r − q̂(x,s,a_s))/Σw ], the sums over pages.
 
@@ -150,14 +145,6 @@ def sndr(
     price of a bias that falls with the number of matches (Thomas and Brunskill, ICML 2016, weighted doubly robust, for
     one step). Raises EvaluationError where all weights of a slot are zero.
     """
-    terms = _terms(reward, weight, q_logged, q_target)
-    return sndr_estimate(*terms, UserBootstrap(len(terms[0]), user_id, **how))
-
-
-def sndr_estimate(
-    reward: Floats, weight: Floats, q_logged: Floats, q_target: Floats, bootstrap: UserBootstrap
-) -> Estimate:
-    """`sndr` with resamples that other estimates share."""
     weights = _by_slot(weight)
     _check_matched(weights, "self-normalised DR")
     correction = weights * (_by_slot(reward) - _by_slot(q_logged))

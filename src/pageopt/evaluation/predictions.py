@@ -44,7 +44,7 @@ def calibrations(
     labels: dict[Reward, Floats] = {"click": test.click, "purchase": test.purchase}
     for head, label in labels.items():
         if head in model.config.trained_heads:
-            result = calibration(label[shown] > 0, chances[..., HEADS.index(head)][shown], page, bootstrap)
-            errors[f"ece_{head}"] = Figure.of(result.error)
-            curves[head] = list(result.bins)
+            chance = chances[..., HEADS.index(head)][shown]
+            error, curves[head] = calibration(label[shown] > 0, chance, page, bootstrap)
+            errors[f"ece_{head}"] = Figure.of(error)
     return errors, curves

@@ -26,11 +26,8 @@ from pageopt.workspace import Workspace
 
 _NOBODY, _NEWCOMER = 0.05, 0.05
 _ODD_SIZES = (1, 7, 37)
-_REAL_SHARE, _ALL_SHARE, _ANY_SHARE = (
-    0.5,
-    0.05,
-    0.15,
-)  # of candidate sets; the rest have a size that is easy to get wrong
+# Of candidate sets; the rest have a size that is easy to get wrong.
+_REAL_SHARE, _ALL_SHARE, _ANY_SHARE = 0.5, 0.05, 0.15
 
 
 def run(workspace: Workspace) -> None:

@@ -7,8 +7,8 @@ from pageopt.config import CollectParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.simulator import Shop
 from pageopt.studies.experiments import cell, exploration, world
-from pageopt.studies.experiments.built import World
-from pageopt.studies.experiments.figures import Cell
+from pageopt.studies.experiments.built import ORACLE, World
+from pageopt.studies.experiments.figures import Cell, Oracle
 from pageopt.studies.experiments.values import read_values
 
 
@@ -37,7 +37,7 @@ def test_the_truth_of_logged_pages_is_what_was_clicked_on_average(built):
 
 
 def test_the_oracle_is_better_than_any_other_page_for_what_it_seeks(built):
-    best, random = built.oracle_value, built.truth(built.judged.module)
+    best, random = Oracle.read(built.workspace.root / ORACLE), built.truth(built.judged.module)
     assert best.click["ctr"] > best.purchase["ctr"]
     assert best.purchase["ptr"] > best.click["ptr"]
     assert best.click["ctr"] > 1.2 * random.ctr.mean()
@@ -49,7 +49,7 @@ def test_the_oracle_decides_the_judged_pages_and_no_others(built):
     shop = Shop(params.simulator, params.seed)
     all_pages = shop.true_value(shop.oracle("click"), params.simulator.pages)
     by_page = built.oracle("click").ctr
-    assert by_page.mean() == pytest.approx(built.oracle_value.click["ctr"])
+    assert by_page.mean() == pytest.approx(Oracle.read(built.workspace.root / ORACLE).click["ctr"])
     assert abs(by_page.mean() - all_pages.ctr) < 5 * by_page.std() / np.sqrt(len(by_page))
 
 

@@ -52,7 +52,6 @@ def fitted(shop):
 def test_pages_follow_the_rules(shop, fitted, name):
     """Candidates only, each once, the family rule, and pages as long as there are candidates."""
     ranker, family = fitted[name], shop.encoder.module_family
-    assert ranker.name == name
     random = np.random.default_rng(0)
     for count in (1, 3, 7, 12):
         candidates = random.random((50, 12)).argsort(1)[:, :count]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pageopt.config import CollectParams, PrepareParams, load
+from pageopt.config import CollectParams, load
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
@@ -16,7 +16,6 @@ from pageopt.features.slot_bias import SlotBias
 from pageopt.simulator import Contexts, Shop, truth
 from pageopt.simulator.oracle import Objective
 from pageopt.simulator.tables import page_ids
-from pageopt.studies.experiments.figures import Oracle
 from pageopt.studies.experiments.values import PageValues
 from pageopt.workspace import Workspace
 
@@ -54,20 +53,9 @@ class World:
         return SlotBias.read(self.workspace.prepared / "slot_bias.json")
 
     @cached_property
-    def max_slot_weight(self) -> float:
-        """Largest weight of a slot in a loss."""
-        return load(self.workspace.params, PrepareParams).slot_bias.max_weight
-
-    @cached_property
     def reward_model(self) -> RewardModel:
         """q̂ of its test pages."""
         return RewardModel.load(self.workspace.reward_model, threads=1)
-
-    @cached_property
-    def judged_rows(self) -> NDArray[np.int64]:
-        """Index into the test split of the pages that models decide, `[pages]`."""
-        rows: NDArray[np.int64] = np.load(self.workspace.root / JUDGED, allow_pickle=False)
-        return rows
 
     def split(self, name: str) -> Pages:
         """Pages of train, valid or test."""
@@ -76,17 +64,12 @@ class World:
     @cached_property
     def judged(self) -> Pages:
         """The test pages that models decide."""
-        return take(self.split("test"), self.judged_rows)
+        return take(self.split("test"), np.load(self.workspace.root / JUDGED, allow_pickle=False))
 
     def truth(self, modules: NDArray[np.int64]) -> PageValues:
         """What `modules [judged pages, slots]` (-1: empty) earn in truth."""
         names = np.array([*self.encoder.module_ids, None], dtype=object)
         return PageValues(*truth.expected(self.workspace.raw, self.judged.page_id, names[modules]))
-
-    @cached_property
-    def oracle_value(self) -> Oracle:
-        """True "ctr" and "ptr" on the judged pages of the oracle for "click" and of the one for "purchase"."""
-        return Oracle.read(self.workspace.root / ORACLE)
 
     def oracle(self, objective: Objective, width: int = 3) -> PageValues:
         """What the pages of a search with the true model earn on the judged pages."""

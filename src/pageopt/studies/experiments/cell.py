@@ -20,10 +20,10 @@ from pageopt.evaluation.predictions import ranking
 from pageopt.features.pages import Pages
 from pageopt.models.item.heads import HEADS, Head
 from pageopt.search.graph import PageGraph, decide
-from pageopt.studies.experiments.built import World
+from pageopt.studies.experiments.built import ORACLE, World
 from pageopt.studies.experiments.catalog import Model
 from pageopt.studies.experiments.catalog import model as find_model
-from pageopt.studies.experiments.figures import Cell, Searched
+from pageopt.studies.experiments.figures import Cell, Oracle, Searched
 from pageopt.studies.experiments.rankers import objective_of, ranker_of
 from pageopt.studies.experiments.values import write_values
 from pageopt.studies.rankers.ranker import Ranker
@@ -72,7 +72,7 @@ def train_and_judge(project: Workspace, variant: str, name: str, seed: int) -> N
         objective=objective_of(model, search),
         seconds=round(seconds, 2),
         judged_pages=len(logged),
-        oracle=world.oracle_value,
+        oracle=Oracle.read(world.workspace.root / ORACLE),
         ranking=_ranking(ranker, model, search, world, valid, evaluate),
         searches={
             kind: Searched(

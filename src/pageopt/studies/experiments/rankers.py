@@ -1,6 +1,6 @@
 """A cell's model as a ranker of its world."""
 
-from pageopt.config import SearchParams, TrainParams
+from pageopt.config import PrepareParams, SearchParams, TrainParams, load
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.studies.experiments.built import World
 from pageopt.studies.experiments.catalog import Model
@@ -51,6 +51,5 @@ def _network(model: Model, world: World, search: SearchParams, train: TrainParam
             "above": model.above,
         }
     )
-    return NetworkRanker(
-        world.encoder, params, search, slot_bias=world.slot_bias, max_weight=world.max_slot_weight, single_slots=False
-    )
+    most = load(world.workspace.params, PrepareParams).slot_bias.max_weight
+    return NetworkRanker(world.encoder, params, search, slot_bias=world.slot_bias, max_weight=most, single_slots=False)

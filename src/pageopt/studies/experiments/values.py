@@ -49,13 +49,9 @@ def write_values(file: Path, page_id: NDArray, user_id: NDArray, ts: NDArray, va
         "user_id": pa.array(user_id, pa.string(), from_pandas=True),
         "ts": pa.array(ts, pa.int64()),
     }
-    for name, value in values.items():
-        columns |= {f"{name}_{reward}": _lists(getattr(value, reward)) for reward in _REWARDS}
+    for name, of in ((f"{name}_{each}", getattr(value, each)) for name, value in values.items() for each in _REWARDS):
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(of.astype(np.float32).reshape(-1)), of.shape[1])
     pq.write_table(pa.table(columns), file, compression="zstd")
-
-
-def _lists(numbers: NDArray[np.float64]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.astype(np.float32).reshape(-1)), numbers.shape[1])
 
 
 def read_values(file: Path) -> Visits:

@@ -5,10 +5,8 @@ cells of its variant and seed: they train on the same log, decide the same pages
 """
 
 import shutil
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from pageopt.config import EvaluateParams, ExperimentsParams, load, read
@@ -16,7 +14,7 @@ from pageopt.errors import ConfigError
 from pageopt.evaluation.compare import exploration_policies, exploration_rows, fit_reward_model
 from pageopt.evaluation.policy_value import Metric
 from pageopt.features.encoder import Encoder
-from pageopt.features.pages import Pages, load_pages
+from pageopt.features.pages import load_pages
 from pageopt.simulator.oracle import Objective
 from pageopt.stages import check, collect, prepare
 from pageopt.studies.experiments.built import JUDGED, ORACLE, VARIANTS, World, folder_of
@@ -40,7 +38,8 @@ def build(project: Workspace, variant: str, seed: int) -> None:
     _write_params(project, workspace, variant, seed)
     for stage in (collect, check, prepare):
         stage.run(workspace)
-    for folder in (workspace.checked, workspace.quarantine, workspace.reports, workspace.state, *_unread(workspace)):
+    unread = [folder for folder in workspace.raw.iterdir() if folder.is_dir() and folder.name != "truth"]
+    for folder in (workspace.checked, workspace.quarantine, workspace.reports, workspace.state, *unread):
         shutil.rmtree(folder, ignore_errors=True)
 
     encoder = Encoder.load(workspace.prepared / "encoder")
@@ -49,7 +48,9 @@ def build(project: Workspace, variant: str, seed: int) -> None:
     evaluate = evaluate.model_copy(update={"threads": experiments.threads})
     q = fit_reward_model(test, encoder, exploration_policies(test), (RANDOM,), evaluate, progress=False)
     q.save(workspace.reward_model)
-    rows = _judged_rows(test, experiments.judged_pages, seed)
+    rows = exploration_rows(test, (RANDOM,))
+    if len(rows) > experiments.judged_pages:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, experiments.judged_pages, replace=False))
     np.save(root / JUDGED, rows, allow_pickle=False)
     world = World(workspace)
     best = [world.oracle(objective) for objective in OBJECTIVES]
@@ -71,15 +72,3 @@ def _write_params(project: Workspace, world: Workspace, variant: str, seed: int)
     content["prepare"]["threads"] = experiments.threads
     with world.params.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(content, file)
-
-
-def _unread(workspace: Workspace) -> list[Path]:
-    return [folder for folder in workspace.raw.iterdir() if folder.is_dir() and folder.name != "truth"]
-
-
-def _judged_rows(test: Pages, count: int, seed: int) -> NDArray[np.int64]:
-    """Random pages of the test split, rising; all of them where there are fewer than `count`."""
-    rows = exploration_rows(test, (RANDOM,))
-    if len(rows) > count:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
-    return rows

@@ -62,7 +62,6 @@ class BoostedTrees:
             raise ConfigError(
                 f"BoostedTrees: losses {list(losses)} train {known}; each head once, and {objective!r} among them."
             )
-        self.name = "xgboost" if slot_bias is None else "xgboost+ips"
         self._encoder, self._params = encoder, params
         self._losses, self._objective = tuple(losses), objective
         self._slot_bias, self._max_weight = slot_bias, max_weight

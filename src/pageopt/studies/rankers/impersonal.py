@@ -32,7 +32,6 @@ class Impersonal:
 
     def __init__(self, ranker: Ranker, encoder: Encoder) -> None:
         self._ranker, self._encoder = ranker, encoder
-        self.name = f"{ranker.name}, not personalised"
 
     def fit(self, train: Pages, valid: Pages) -> None:
         """Learn from pages of unknown users."""

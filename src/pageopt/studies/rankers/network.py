@@ -43,13 +43,12 @@ class NetworkRanker:
         self._max_weight = max_weight
         self._single_slots = single_slots
         self._model: PageNetwork | None = None
-        self.name = params.architecture + ("" if self._slot_bias is None else "+ips")
 
     @property
     def model(self) -> PageNetwork:
         """The trained network, for export. Raises TrainingError before `fit`."""
         if self._model is None:
-            raise TrainingError(f"{self.name} is not trained. Call fit first.")
+            raise TrainingError(f"{self._params.architecture} is not trained. Call fit first.")
         return self._model
 
     def fit(self, train: Pages, valid: Pages) -> None:

@@ -75,8 +75,6 @@ class _Counted:
 class Static(_Counted):
     """The same page for all: modules by smoothed CTR, or the rate of another head, as most shops do (section 8)."""
 
-    name = "static"
-
     def __init__(self, encoder: Encoder, *, objective: str = "click") -> None:
         super().__init__(encoder)
         self._objective = HEADS.index(objective)
@@ -95,8 +93,6 @@ class Shuffled(_Counted):
 
     The page at position i depends on the seed and i alone.
     """
-
-    name = "random"
 
     def __init__(self, encoder: Encoder, *, seed: int) -> None:
         super().__init__(encoder)
@@ -117,8 +113,6 @@ class SegmentPopularity(_Counted):
 
     `objective` is the head by which pages are made: "click" ranks by CTR, "purchase" by PTR.
     """
-
-    name = "segment"
 
     def __init__(self, encoder: Encoder, *, objective: str = "click", prior_views: float = PRIOR_VIEWS) -> None:
         super().__init__(encoder)

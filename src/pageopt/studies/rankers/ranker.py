@@ -15,11 +15,6 @@ class Ranker(Protocol):
     Shapes: P pages, K slots, N candidates, Q the heads click, intent, purchase (pageopt.models.item.heads.HEADS).
     """
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        ...
-
     def fit(self, train: Pages, valid: Pages) -> None:
         """Learn from `train`; `valid` may only tell when to stop. The same pages give the same bits."""
         ...

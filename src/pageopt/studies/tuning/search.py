@@ -4,7 +4,6 @@ No test page is read, so that the figures of a release stay what they are: of pa
 """
 
 import hashlib
-from pathlib import Path
 
 from pageopt.config import PrepareParams, TrainParams, TuneParams, load
 from pageopt.features.encoder import Encoder
@@ -47,8 +46,9 @@ class Search:
 
     def forget_checkpoints(self) -> None:
         """Remove what interrupted trials left; to be called when all are done."""
-        for file in _files(self._checkpoints):
-            file.unlink()
+        for path in self._checkpoints.glob("*"):
+            if path.is_file():
+                path.unlink()
 
     def _tensors(self, params: TrainParams) -> tuple[PageTensors, PageTensors]:
         bias = self._bias if params.slot_ips else None
@@ -56,7 +56,3 @@ class Search:
             page_tensors(self._splits[name], params.losses, bias, self._max_weight) for name in ("train", "valid")
         )
         return train, valid
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*") if path.is_file()]
