@@ -41,6 +41,7 @@ def judged() -> tuple[dict[str, dict], list]:
     """By policy the truth, and of every log what each estimator says and whether it is to be believed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PageEffects, "of_modules", hostile)
+        patch.setattr(PageEffects, "settled", False)  # the search values whole pages by it
         shop = JudgedShop.build(SETTINGS, "content")
         truth = {name: shop.truth(name, 900, 100_000)["ctr"].value for name in (STATIC, ALIKE, LEARNED)}
         logs = []

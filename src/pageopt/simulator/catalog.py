@@ -31,6 +31,7 @@ class Stream(IntEnum):
     POLICY = 3
     SNAPSHOT = 4
     BEHAVIOUR = 5
+    KNOWABLE = 6
 
 
 def stream(seed: int, purpose: Stream, *at: int) -> np.random.Generator:

@@ -21,7 +21,7 @@ ANONYMOUS = 0.04  # share of sessions without a user
 _LONGEST = 20  # pages of a session
 _MEAN_LENGTH = 4.0
 _FIRST_START, _LAST_START = 6 * 3600, 22.4 * 3600  # seconds of the day; the longest session still ends within it
-_LONGEST_GAP = 240.0  # seconds between two pages of a session
+LONGEST_GAP = 240.0  # seconds between two pages of a session
 MOOD_KEPT = 0.9  # of the mood, from page to page
 
 
@@ -81,7 +81,7 @@ def draw(catalog: Catalog, day: int, batch: int, first: int, pages: int) -> Cont
     category = np.minimum(drawn, catalog.params.categories - 1)[at_session]
     mission = rng.normal(size=(sessions, CONTENT))[at_session]
     mood, stage = _frame_of_mind(rng, length)
-    gap = np.clip(rng.exponential(75, pages), 8, _LONGEST_GAP)
+    gap = np.clip(rng.exponential(75, pages), 8, LONGEST_GAP)
     since = np.cumsum(gap)
     ts = START + day * DAY + (begin[at_session] + (since - since[starts][at_session]) * SECOND).astype(np.int64)
 

@@ -23,7 +23,7 @@ _FADING = {"desktop": 0.13, "mobile_web": 0.34, "app": 0.22}  # fall of examinat
 _EXAMINED = {"desktop": 1.0, "mobile_web": 0.9, "app": 1.0}  # examination of slot 1
 # Log-odds.
 _CLICK, _PURCHASE = -2.9, -2.8  # of a module of mean quality that matches nothing
-_MEAN_STAGE = 0.35
+MEAN_STAGE = 0.35
 _BUYER = 3.0  # how much likelier a purchase is at stage 1 than at stage 0
 _FIT_BUYS = 0.35  # how much of the match with the intent also makes a purchase likelier
 
@@ -80,6 +80,8 @@ class ClickModel:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self.base = _CLICK + catalog.modules.quality
+        """Log-odds `[modules]` of a click on what matches nothing, and turns nobody away."""
         self.effects = PageEffects(catalog.params.page_effects, catalog.interaction, catalog.modules.family)
         slot = np.arange(catalog.params.slots)
         bias = catalog.params.slot_bias
@@ -96,13 +98,13 @@ class ClickModel:
     def relevance(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """Log-odds `[P, J]` of a click on modules `[P, J]` that are examined, before page effects."""
         at = np.where(modules == EMPTY, 0, modules)
-        late = self._catalog.modules.late[at] * (intent.stage[:, None] - _MEAN_STAGE)
-        return _CLICK + self._catalog.modules.quality[at] + self.fit(intent, modules) + late
+        late = self._catalog.modules.late[at] * (intent.stage[:, None] - MEAN_STAGE)
+        return self.base[at] + self.fit(intent, modules) + late
 
     def conversion(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """P(purchase | click) `[P, J]` of modules `[P, J]`."""
         at = np.where(modules == EMPTY, 0, modules)
-        ready = _BUYER * (intent.stage[:, None] - _MEAN_STAGE)
+        ready = _BUYER * (intent.stage[:, None] - MEAN_STAGE)
         return sigmoid(_PURCHASE + self._catalog.modules.conversion[at] + _FIT_BUYS * self.fit(intent, modules) + ready)
 
     def expected(self, intent: Intent, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,27 +55,29 @@ def best_pages(
     rows, beams = np.arange(pages)[:, None], np.arange(width)
 
     free = np.repeat((candidates != EMPTY)[:, None, :], width, axis=1)  # [P, W, N] not yet on the page
-    alive = np.where(beams == 0, 0.0, -np.inf) + np.zeros((pages, 1))  # [P, W]
+    earned = np.where(beams == 0, 0.0, -np.inf) + np.zeros((pages, 1))  # [P, W] by the slots that are settled
     last = np.full((pages, width), -1, dtype=np.int64)  # [P, W] family of the module above
     chosen = np.full((pages, width, slots), EMPTY, dtype=np.int64)  # [P, W, slots] places among the candidates
 
     for slot in range(min(slots, count)):
         allowed = free & (family != last[..., None])
         allowed = np.where(allowed.any(axis=-1, keepdims=True), allowed, free)
-        # Every page that one more module makes, whole: under some laws it changes what the modules above are worth.
+        # Under some laws one more module changes what the modules above are worth: then whole pages are valued again.
+        first = slot if model.effects.settled else 0
         tried = np.repeat(chosen[:, :, None, : slot + 1], count, axis=2)  # [P, W, N, slot + 1]
         tried[..., slot] = np.arange(count)
         modules = np.where(tried == EMPTY, EMPTY, candidates[rows[:, :, None, None], np.maximum(tried, 0)])
-        effects = model.effects.of_modules(modules)
+        valued, shown = np.maximum(tried[..., first:], 0), modules[..., first:]
+        effects = model.effects.of_slot(modules, slot)[..., None] if first else model.effects.of_modules(modules)
         total = np.zeros(tried.shape[:3])
         for visit in range(visits):
-            at = np.maximum(tried, 0).reshape(pages, -1)
             of_visit, of_worth = (
-                np.take_along_axis(each[:, visit], at, axis=1).reshape(tried.shape) for each in (relevance, worth)
+                np.take_along_axis(each[:, visit], valued.reshape(pages, -1), axis=1).reshape(valued.shape)
+                for each in (relevance, worth)
             )
-            seen = examined[:, visit, None, None, : slot + 1]
-            total += (model.clicks(of_visit + effects, seen, modules) * of_worth).sum(axis=-1)
-        score = np.where(allowed, total + alive[..., None], -np.inf).reshape(pages, width * count)
+            seen = examined[:, visit, None, None, first : slot + 1]
+            total += (model.clicks(of_visit + effects, seen, shown) * of_worth).sum(axis=-1)
+        score = np.where(allowed, total + earned[..., None], -np.inf).reshape(pages, width * count)
         # A page that has run out of candidates keeps its beams as they are.
         going = np.isfinite(score).any(axis=1)
         best = np.argsort(-score, axis=1, kind="stable")[:, :width]
@@ -85,6 +87,7 @@ def best_pages(
         kept[1][rows, beams, pick] = False
         chosen[going], free[going] = (array[going] for array in kept)
         last[going] = family[rows, beam, pick][going]
-        alive[going] = np.where(np.isfinite(score[rows, best]), 0.0, -np.inf)[going]
+        reached = score[rows, best]
+        earned[going] = np.where(np.isfinite(reached), reached if model.effects.settled else 0.0, -np.inf)[going]
     best_page = chosen[:, 0]
     return np.where(best_page == EMPTY, EMPTY, candidates[rows, np.maximum(best_page, 0)])

@@ -35,24 +35,31 @@ class PageEffects:
         self.per_click = _PER_CLICK if law == "clicks" else 0.0
         """Log-odds that each click above adds."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether what a module earns depends on the modules above alone, and not on their clicks."""
+        return self._law in ("none", "content", "family")
+
     def of_modules(self, modules: np.ndarray) -> np.ndarray:
         """Log-odds `[..., K]` that the other modules of the pages `[..., K]` add to each, whatever was clicked."""
         effect = np.zeros(modules.shape, dtype=np.float32)
-        if self._law in ("none", "clicks"):
-            return effect
-        shown = modules != EMPTY
         for slot in range(modules.shape[-1]):
-            others = slice(None) if self._law == "below" else slice(0, slot)
-            here, there = modules[..., slot, None], modules[..., others]
-            if self._law == "family":
-                alike = shown[..., others] & (self._family[there] == self._family[here])
-                effect[..., slot] = _SATURATION * np.log2(1 + alike.sum(axis=-1))
-                continue
-            pair = np.where(shown[..., others], self._interaction[here, there], 0)  # 0 of a module with itself
-            if self._law == "below":
-                pair[..., slot + 1 :] *= _BELOW
-            effect[..., slot] = pair.sum(axis=-1)
-        return bounded(effect)
+            effect[..., slot] = self.of_slot(modules, slot)
+        return effect
+
+    def of_slot(self, modules: np.ndarray, slot: int) -> np.ndarray:
+        """The same of one slot of the pages, `[...]`."""
+        if self._law in ("none", "clicks"):
+            return np.zeros(modules.shape[:-1], dtype=np.float32)
+        others = modules if self._law == "below" else modules[..., :slot]
+        shown, here = others != EMPTY, modules[..., slot, None]
+        if self._law == "family":
+            alike = shown & (self._family[others] == self._family[here])
+            return bounded((_SATURATION * np.log2(1 + alike.sum(axis=-1))).astype(np.float32))
+        pair = np.where(shown, self._interaction[here, others], 0)  # 0 of a module with itself
+        if self._law == "below":
+            pair[..., slot + 1 :] *= _BELOW
+        return bounded(pair.sum(axis=-1))
 
 
 def bounded(effect: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The exact value of any page of a simulated log, from the truth beside it."""
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.tables import SCHEMAS, SHOP_KEY
 
 _PAGES_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class TrueShop:
+    """A shop made again from the truth beside its log."""
+
+    catalog: Catalog
+    model: ClickModel
+    module_ids: tuple[str, ...]
 
 
 def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,24 +48,28 @@ def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray)
     Raises:
         EvaluationError: no truth in `source`, a page or a module that the shop does not have, more slots than it has.
     """
+    shop, intent = visits(source, page_ids)
+    slots, pages = shop.catalog.params.slots, len(intent.stage)
+    modules = _indices(modules, shop.module_ids)
+    if modules.ndim != 2 or len(modules) != pages or modules.shape[1] > slots:
+        raise EvaluationError(f"modules must be [{pages} pages, at most {slots} slots], not {list(modules.shape)}.")
+    click, purchase = np.zeros(modules.shape), np.zeros(modules.shape)
+    for start in range(0, pages, _PAGES_AT_ONCE):
+        part = slice(start, start + _PAGES_AT_ONCE)
+        click[part], purchase[part] = shop.model.expected(intent.take(part), modules[part])
+    return click, purchase
+
+
+def visits(source: Path | pa.Table, page_ids: np.ndarray) -> tuple[TrueShop, Intent]:
+    """The shop of a simulated log, and what its model reads of some pages. Arguments and errors as `expected`."""
     truth = source if isinstance(source, pa.Table) else _read(source)
-    catalog, model, ids = _shop(truth)
-    slots = catalog.params.slots
+    shop = true_shop(truth.schema)
     pages = np.asarray(page_ids)
     at = pc.index_in(pa.array(pages.tolist(), pa.string()), truth["page_id"].combine_chunks())
     if at.null_count:
         missing = pages[np.asarray(at.is_null())][:3].tolist()
         raise EvaluationError(f"{at.null_count} pages, such as {missing}, are not in the truth of this log.")
-    modules = _indices(modules, ids)
-    if modules.ndim != 2 or len(modules) != len(pages) or modules.shape[1] > slots:
-        raise EvaluationError(
-            f"modules must be [{len(pages)} pages, at most {slots} slots], not {list(modules.shape)}."
-        )
-    click, purchase = np.zeros(modules.shape), np.zeros(modules.shape)
-    for start in range(0, len(pages), _PAGES_AT_ONCE):
-        part = slice(start, start + _PAGES_AT_ONCE)
-        click[part], purchase[part] = model.expected(_intent(catalog, truth.take(at[part])), modules[part])
-    return click, purchase
+    return shop, _intent(shop.catalog, truth.take(at))
 
 
 def _read(folder: Path) -> pa.Table:
@@ -67,9 +81,10 @@ def _read(folder: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts])
 
 
-def _shop(truth: pa.Table) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
-    described = (truth.schema.metadata or {}).get(SHOP_KEY)
-    absent = sorted(set(SCHEMAS["truth"].names) - set(truth.column_names))
+def true_shop(schema: pa.Schema) -> TrueShop:
+    """The shop that the schema of a truth table describes. Raises EvaluationError where it is none."""
+    described = (schema.metadata or {}).get(SHOP_KEY)
+    absent = sorted(set(SCHEMAS["truth"].names) - set(schema.names))
     if described is None or absent:
         raise EvaluationError(
             f"This is not a truth table of the simulator (columns absent: {absent}; shop "
@@ -79,7 +94,7 @@ def _shop(truth: pa.Table) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
 
 
 @lru_cache(maxsize=2)
-def _rebuilt(described: bytes) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
+def _rebuilt(described: bytes) -> TrueShop:
     shop = json.loads(described)
     try:
         params = ShopParams.model_validate(shop["params"])
@@ -89,7 +104,7 @@ def _rebuilt(described: bytes) -> tuple[Catalog, ClickModel, tuple[str, ...]]:
             "dvc repro --force --single-item collect"
         ) from None
     catalog = build(params, shop["seed"])
-    return catalog, ClickModel(catalog), tuple(catalog.modules.ids.to_pylist())
+    return TrueShop(catalog, ClickModel(catalog), tuple(catalog.modules.ids.to_pylist()))
 
 
 def _indices(modules: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
