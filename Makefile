@@ -19,7 +19,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv does not read pip's settings; a machine that gives pip a folder of wheels (a CPU build of torch, say) gives it to uv too.
 find_links = $${UV_FIND_LINKS:-$$(printf '%s' "$${PIP_FIND_LINKS:-$$(pip config get global.find-links 2>/dev/null)}" | tr ' ' ',')}
 
-.PHONY: help run serve test bench coverage experiments tune plots setup lock configure
+.PHONY: help run serve test bench coverage gates experiments tune plots setup lock configure
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,9 @@ bench: $(READY) ## measure, and write reports/bench.json; PRESET=paper adds the 
 
 coverage: $(READY) ## hold the off-policy estimators against the truth of 200 simulated logs: reports/coverage.html
 	@OMP_NUM_THREADS=1 pageopt coverage
+
+gates: $(READY) ## what the quality gate makes of candidates whose true worth is known, on 100 logs (hours): reports/gates.json
+	@OMP_NUM_THREADS=1 pageopt gates
 
 experiments: configure ## the paper's tables in shops whose truth is known: reports/experiments.html
 	@OMP_NUM_THREADS=1 python -m flows.experiments

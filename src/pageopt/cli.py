@@ -55,6 +55,18 @@ def coverage(
     study(Workspace.find(), Settings(logs=logs, pages=pages), processes)
 
 
+@_app.command()
+def gates(
+    logs: Annotated[int, typer.Option(help="independent logs")] = 100,
+    pages: Annotated[int, typer.Option(help="random pages of each log")] = 42_000,
+    processes: Annotated[int, typer.Option(help="processes that judge them")] = 2,
+) -> None:
+    """Let the quality gate judge candidates whose true worth is known: reports/gates.json."""
+    from pageopt.studies.gates.command import gates as study
+
+    study(Workspace.find(), logs, pages, processes)
+
+
 _experiment = typer.Typer(help="One world or cell of the experiments; `make experiments` runs them all.")
 _app.add_typer(_experiment, name="experiment")
 Variant = Annotated[str, typer.Argument(help="effects, plain or steep")]

@@ -32,7 +32,7 @@ from pageopt.release.gates import latency as latency_gate
 from pageopt.release.gates import parity as parity_gate
 from pageopt.release.gates import quality as quality_gate
 from pageopt.release.gates.champion import Champion
-from pageopt.release.gates.quality import Comparison, Limit, WithPower
+from pageopt.release.gates.quality import Comparison
 from pageopt.release.gates.simulated import SimulatedPages
 from pageopt.release.gates.verdict import Check, Verdict
 from pageopt.release.registry import Version
@@ -142,20 +142,16 @@ class Judge:
         candidates = test.candidates[logged.rows]
         candidate = logged.value(self.engine.rank_batch(fields, candidates).modules)
 
-        def against(modules: NDArray[np.int64], than: str, ctr: Limit, ptr: Limit) -> list[Comparison]:
-            bars = {"CTR": ctr} | ({"PTR": ptr} if bought else {})
-            return quality_gate.comparisons(candidate, logged.value(modules), than, bars, params)
+        def against(modules: NDArray[np.int64], than: str, bars: dict[str, quality_gate.Limit]) -> list[Comparison]:
+            asked = bars if bought else {"CTR": bars["CTR"]}
+            return quality_gate.comparisons(candidate, logged.value(modules), than, asked, params)
 
         static = static_pages(self.engine.static_page, candidates, self.engine.module_family, self.engine.slots)
-        purchases: Limit = limits.ptr_over_static
-        if isinstance(purchases, float):
-            purchases = WithPower(purchases, limits.ptr_gain_seen, limits.ptr_without_power)
-        compared = against(static, "the static page", limits.ctr_over_static, purchases)
+        compared = against(static, "the static page", quality_gate.over_static(limits))
         for title, champion in (("champion", self._champion), ("best version", self._best)):
             if isinstance(champion, Champion):
                 before = champion.decide(fields, candidates, self.engine.slots).modules
-                name = f"{title} {champion.number}"
-                compared += against(before, name, limits.ctr_over_champion, limits.ptr_over_champion)
+                compared += against(before, f"{title} {champion.number}", quality_gate.over_champion(limits))
             elif champion:
                 compared.append(Comparison(title, None, None, len(logged), why_not=champion))
         trusted = Evaluation.read(self.workspace.reports / "evaluation.json").page_model

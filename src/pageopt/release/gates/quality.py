@@ -6,12 +6,12 @@ change is just the limit would pass.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pageopt.config import EvaluateParams
+from pageopt.config import EvaluateParams, QualityGate
 from pageopt.evaluation.compare import PolicyValue, Terms, compare
 from pageopt.evaluation.estimate import Estimate, Floats, UserBootstrap
 from pageopt.evaluation.page_check import MISSED, PageCheck
@@ -37,6 +37,19 @@ class WithPower:
 
 
 Limit = float | WithPower | None
+
+
+def over_static(limits: QualityGate) -> dict[str, Limit]:
+    """What is asked over the static page."""
+    purchases: Limit = limits.ptr_over_static
+    if limits.ptr_over_static is not None:
+        purchases = WithPower(limits.ptr_over_static, limits.ptr_gain_seen, limits.ptr_without_power)
+    return {"CTR": limits.ctr_over_static, "PTR": purchases}
+
+
+def over_champion(limits: QualityGate) -> dict[str, Limit]:
+    """What is asked over the champion, and over the best version of some time."""
+    return {"CTR": limits.ctr_over_champion, "PTR": limits.ptr_over_champion}
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def comparisons(
     candidate: PolicyValue,
     other: PolicyValue,
     than: str,
-    limits: dict[str, Limit],
+    limits: Mapping[str, Limit],
     params: EvaluateParams,
 ) -> list[Comparison]:
     """CTR and PTR of the candidate against another decider `than`; limits by "CTR" and "PTR" (none: not in the log)."""

@@ -30,6 +30,7 @@ from pageopt.studies.coverage.settings import Settings
 _FIELDS = tuple(field for field in ITEM.fields if field.kind != "text")
 _MODULE_FIELDS = tuple(Field(name, "categorical", "module") for name in ("algorithm", "theme", "recall"))
 MOST_CLICKED, STATIC, ALIKE, LEARNED = "most clicked", "static", "alike modules", "learned"
+ALIKE_CONTENT = "alike in content"
 _TRUTH_USERS = 100_000  # of every BATCH of visits
 _VISITS = 200  # of a group, that its best page is searched for
 _SMOOTHING = 50.0  # views of the overall click rate that a module's rate in a group begins with
@@ -68,8 +69,10 @@ class JudgedShop:
         encoder: of what a log shows of its contexts, fitted on the training log.
         targets: policies to judge, each by the page `[groups, slots]` that it shows in an availability group (hero
             category and platform). "static" shows the modules clicked most in the training log, which is none of those
-            it is judged on, under the family rule; "most clicked" those clicked most in its group; "alike modules" the
-            first of these, and below it the others of its family first, which such a rule is there to prevent;
+            it is judged on, under the family rule; "alike in content" the first of them and below it whatever is most
+            like what stands above, of the half that is clicked more; "most clicked" those clicked most in its group;
+            "alike modules" the first of these, and below it the others of its family first, which such a rule is there
+            to prevent;
             "learned" the best page for the visits of its group, which knows all that could be learned of page effects.
     """
 
@@ -90,6 +93,7 @@ class JudgedShop:
             STATIC: _under_family_rule(catalog, everywhere),
             MOST_CLICKED: _under_family_rule(catalog, orders),
             ALIKE: _family_first(catalog, orders),
+            ALIKE_CONTENT: _alike_first(catalog, everywhere),
             LEARNED: _best_of_group(catalog, contexts),
         }
         return cls(catalog, _encoder(catalog, contexts), targets)
@@ -247,4 +251,20 @@ def _family_first(catalog: Catalog, orders: np.ndarray) -> np.ndarray:
         other = family[available] != family[available[0]]
         page = available[np.argsort(other, kind="stable")][:slots]
         pages[group, : len(page)] = page
+    return pages
+
+
+def _alike_first(catalog: Catalog, orders: np.ndarray) -> np.ndarray:
+    """`[groups, slots]`: the first available one of `orders [groups, modules]`, then always the likest to those above.
+
+    Of the better half of the available ones; modules are alike by their content.
+    """
+    content, slots = catalog.modules.content, catalog.params.slots
+    pages = np.full((catalog.groups, slots), EMPTY, dtype=np.int64)
+    for group, (order, candidates) in enumerate(zip(orders, catalog.candidates, strict=True)):
+        available = order[np.isin(order, candidates)]
+        left = available[: max(slots, len(available) // 2)].tolist()
+        for slot in range(min(slots, len(left))):
+            above = content[pages[group, :slot]].sum(axis=0)
+            pages[group, slot] = left.pop(int(np.argmax(content[left] @ above)) if slot else 0)
     return pages
