@@ -82,6 +82,45 @@ def test_the_champion_is_shown_to_bentoml_whatever_a_kill_left(built: Workspace)
     assert sorted(path.name for path in code.iterdir()) == ["bundle", "release.json"]
 
 
+@pytest.mark.parametrize(("step", "at"), [("copytree", 1), ("rename", 1), ("rename", 2), ("replace", 2), ("rmtree", 3)])
+def test_a_kill_at_any_step_of_the_switch_leaves_a_whole_bundle_and_no_release_that_is_not_its_own(
+    built: Workspace, monkeypatch: pytest.MonkeyPatch, step: str, at: int
+):
+    """Ended on the way from version 6 to 7; `replace` puts first `latest` and then release.json into place."""
+    code = built.root / "src"
+    bento.expose(built, version(built))
+    (code / "bundle" / "page.onnx").write_bytes(b"whole, of version 6")
+    (code / "release.json").write_text('{"model": {"version": 6}}')
+    owner, calls = (shutil if hasattr(shutil, step) else Path), []
+    real = getattr(owner, step)
+
+    def until_killed(*arguments, **named):
+        calls.append(step)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, step, until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        bento.expose(built, version(built))
+    monkeypatch.undo()
+    whole = {"6": b"whole, of version 6", "7": (built.bundle / "page.onnx").read_bytes()}
+    left = [
+        path.read_bytes()
+        for path in (code / "bundle" / "page.onnx", code / "bundle.old" / "page.onnx")
+        if path.exists()
+    ]
+    assert left
+    assert set(left) <= set(whole.values())
+    if (code / "release.json").is_file():
+        told = json.loads((code / "release.json").read_text())["model"]["version"]
+        assert (code / "bundle" / "page.onnx").read_bytes() == whole[str(told)]
+    bento.expose(built, version(built))
+    assert json.loads((code / "release.json").read_text())["model"]["version"] == 7
+    assert (code / "bundle" / "page.onnx").read_bytes() == whole["7"]
+    assert sorted(path.name for path in code.iterdir()) == ["bundle", "release.json"]
+
+
 def test_a_lost_bundle_is_named(built: Workspace, tmp_path: Path):
     lost = Version(8, "run", "fedcba9876543210", None, None, datetime.now(UTC), tmp_path / "gone")
     with pytest.raises(ReleaseError, match="registry lost the bundle of version 8"):

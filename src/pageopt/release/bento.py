@@ -89,21 +89,24 @@ def expose(workspace: Workspace, version: Version) -> None:
     """Make `version` what BentoML's own commands find: `latest` in its store, bundle and release.json in src.
 
     Each is put in its place whole, and release.json comes last: where it names a version, the bundle is that version's.
-    What is already so is left alone, and what a kill left undone is done by the next call.
+    The bundle before it stands aside until then, so that there is a whole one at any time. What is already so is left
+    alone, and what a kill left undone is done by the next call.
     """
     bento = _store(workspace, build(workspace, version))
     _put(bento.parent / "latest", bento.name.encode())
     bundle, release = workspace.root / "src" / "bundle", workspace.root / "src" / "release.json"
     said = (bento / "src" / release.name).read_bytes()
-    if bundle.is_dir() and release.is_file() and release.read_bytes() == said:
-        return
-    release.unlink(missing_ok=True)
-    draft = bundle.with_suffix(".draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(bento / "src" / bundle.name, draft)
-    shutil.rmtree(bundle, ignore_errors=True)
-    draft.rename(bundle)
-    _put(release, said)
+    draft, old = bundle.with_suffix(".draft"), bundle.with_suffix(".old")
+    if not (bundle.is_dir() and release.is_file() and release.read_bytes() == said):
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(bento / "src" / bundle.name, draft)
+        release.unlink(missing_ok=True)
+        if bundle.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+            bundle.rename(old)
+        draft.rename(bundle)
+        _put(release, said)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _put(path: Path, content: bytes) -> None:
