@@ -24,7 +24,7 @@ FILES = ("dvc.yaml", "params.yaml", "bentofile.yaml", "serving.lock", "pyproject
 # far above 0. Time is not judged: the suite runs beside other work.
 SMALLER = {
     "collect.simulator.pages": 40_000,
-    "collect.simulator.slots": 2,
+    "collect.simulator.slots": 3,
     "train.epochs": 4,
     "evaluate.bootstrap": 100,
     "evaluate.reward_model.rounds": 30,

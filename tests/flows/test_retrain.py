@@ -198,7 +198,7 @@ def test_the_verdict_on_the_first_candidate_agrees_with_the_truth(first):
 def test_the_promoted_bento_serves(served):
     answer, output = served
     assert answer["model_version"] == "1"
-    assert [module["slot"] for module in answer["modules"]] == [1, 2]
+    assert [module["slot"] for module in answer["modules"]] == [1, 2, 3]
     assert output.startswith("Serving version 1 (page-optimizer:v1-")
 
 
