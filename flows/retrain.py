@@ -183,8 +183,8 @@ def _judge(run: Run, candidate: Candidate, champion: Version | None) -> State:
     origin = model_card.origin(workspace, champion.number if champion else None)
     registry.describe(candidate.run_id, origin, model_card.params(workspace), model_card.data_sets(workspace))
     summary.heading("Gates")
-    best = registry.best(load(workspace.params, GatesParams).quality.best_of_days) if champion else None
-    judge = Judge(workspace, champion, best if champion and best and best.number != champion.number else None)
+    best = registry.best(load(workspace.params, GatesParams).quality.best_of_days)
+    judge = Judge(workspace, champion, None if best == champion else best)
     verdicts = [
         run.timed(f"gate {name}", lambda name=name: gate(name, getattr(judge, name)))  # type: ignore[misc]
         for name in ("data", "quality", "parity", "latency", "drift")

@@ -33,9 +33,9 @@ class BlockCurvature:
     def of(cls, rows: csr_matrix, weight: float, group: NDArray[np.int64]) -> "BlockCurvature":
         """Of all `rows [n, columns]`, each with `weight`; `group [columns]` counts from 0."""
         size = np.bincount(group)
-        order = np.argsort(group, kind="stable")
+        order, begin = np.argsort(group, kind="stable"), np.cumsum(size) - size
         place = np.empty(len(group), dtype=np.int64)  # of a column within its group
-        place[order] = np.arange(len(group)) - (np.cumsum(size) - size)[group[order]]
+        place[order] = np.arange(len(group)) - begin[group[order]]
         first = np.cumsum(size**2) - size**2  # where the block of a group begins
         total = np.zeros(int((size**2).sum()))
         some = rows[:: max(1, rows.shape[0] // _ROWS)]
@@ -48,7 +48,7 @@ class BlockCurvature:
         columns, blocks = [], []
         for s in np.unique(size[size > 0]):
             members = np.flatnonzero(size == s)
-            columns.append(order[(np.cumsum(size) - size)[members][:, None] + np.arange(s)])
+            columns.append(order[begin[members][:, None] + np.arange(s)])
             blocks.append(total[first[members][:, None] + np.arange(s * s)].reshape(-1, s, s))
         return cls(tuple(columns), tuple(blocks))
 

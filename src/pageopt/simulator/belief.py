@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from pageopt.policies.greedy import EMPTY
-from pageopt.simulator.catalog import CONTENT, Catalog, Stream, stream
+from pageopt.simulator.catalog import CONTENT, Catalog, Stream, mission_counts, stream
 from pageopt.simulator.contexts import MOOD_KEPT, first_stages, item_log_odds, next_stages
 from pageopt.simulator.model import MEAN_STAGE, ClickModel, Intent, sigmoid
 from pageopt.simulator.pull import CATEGORY, CHOICE, HERO, MISSION, heroes
@@ -48,8 +48,7 @@ class Beliefs:
         self._heroes = heroes(params, catalog.complements)
         self._everybody = catalog.category_share
         # Counts of own missions by category: those that the prior begins with, and what was seen.
-        prior = 0.15 + 0.35 * catalog.category_share * params.categories
-        self._missions = np.tile(prior, (visitors, 1))
+        self._missions = np.tile(mission_counts(params, catalog.category_share), (visitors, 1))
         self.category = self._expected_missions(np.arange(visitors))
         """Chances of the mission's category, `[N, categories]`."""
         self._met = np.zeros(visitors, dtype=bool)

@@ -285,10 +285,15 @@ def _interaction(rng: np.random.Generator, content: np.ndarray) -> np.ndarray:
     return effect.astype(np.float32)
 
 
+def mission_counts(params: ShopParams, category_share: np.ndarray) -> np.ndarray:
+    """`[categories]` own missions of each that a person seems to have had before the first: the shape of a gamma."""
+    return 0.15 + 0.35 * category_share * params.categories
+
+
 def _people(params: ShopParams, seed: int, category_share: np.ndarray) -> tuple[People, np.ndarray]:
     """People, and how many of all missions are of each category, whoever they are."""
     rng = stream(seed, Stream.PEOPLE)
-    shape = 0.15 + 0.35 * category_share * params.categories
+    shape = mission_counts(params, category_share)
     own = rng.gamma(shape, size=(params.users, params.categories)) + 1e-4
     # Where taste is not personal, what people look for is not either: nobody's history says more than another's.
     preference = params.personal * own / own.sum(axis=1, keepdims=True) + (1 - params.personal) * category_share

@@ -13,17 +13,15 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from pageopt.policies.greedy import EMPTY
+from pageopt.simulator import truth
 from pageopt.simulator.belief import PATHS, Beliefs, Page
 from pageopt.simulator.catalog import CONTENT, PLATFORMS, Catalog, Stream, stream
 from pageopt.simulator.model import ClickModel, Intent
 from pageopt.simulator.oracle import Objective, best_pages
 from pageopt.simulator.shop import Logs
 from pageopt.simulator.shown import NOBODY, Shown, shown
-from pageopt.simulator.truth import true_shop
 
 History = Literal["all", "session", "none"]
 
@@ -55,10 +53,11 @@ def knowable_pages(
     Raises:
         EvaluationError: no truth or no whole log there, or pages that it does not hold.
     """
-    shop = true_shop(_schema(log))
-    catalog, seen = shop.catalog, shown(log, shop.catalog)
+    true = log.truth if isinstance(log, Logs) else truth.read(log)
+    catalog = truth.true_shop(true.schema).catalog
+    seen = shown(log, catalog)
     judged = seen.rows(page_ids)
-    person = _persons(log, page_ids) if exact_taste else None
+    person = _persons(true, page_ids) if exact_taste else None
     searched = catalog
     if not page_effects:
         searched = replace(catalog, params=catalog.params.model_copy(update={"page_effects": "none"}))
@@ -130,13 +129,6 @@ def _chains(seen: Shown, judged: np.ndarray, history: History) -> list[np.ndarra
     return sorted(chains, key=len, reverse=True) if len(rows) else []
 
 
-def _persons(log: Path | Logs, page_ids: np.ndarray) -> np.ndarray:
-    truth = log.truth if isinstance(log, Logs) else ds.dataset(log / "truth").to_table(["page_id", "person"])
-    at = pc.index_in(pa.array(np.asarray(page_ids).tolist(), pa.string()), truth["page_id"])
-    return truth["person"].take(at).to_numpy()
-
-
-def _schema(log: Path | Logs) -> pa.Schema:
-    if isinstance(log, Path):
-        return pq.read_schema(next(iter(sorted((log / "truth").glob("*.parquet")))))
-    return log.truth.schema
+def _persons(true: pa.Table, page_ids: np.ndarray) -> np.ndarray:
+    at = pc.index_in(pa.array(np.asarray(page_ids).tolist(), pa.string()), true["page_id"])
+    return true["person"].take(at).to_numpy()

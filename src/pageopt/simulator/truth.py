@@ -62,7 +62,7 @@ def expected(source: Path | pa.Table, page_ids: np.ndarray, modules: np.ndarray)
 
 def visits(source: Path | pa.Table, page_ids: np.ndarray) -> tuple[TrueShop, Intent]:
     """The shop of a simulated log, and what its model reads of some pages. Arguments and errors as `expected`."""
-    truth = source if isinstance(source, pa.Table) else _read(source)
+    truth = source if isinstance(source, pa.Table) else read(source)
     shop = true_shop(truth.schema)
     pages = np.asarray(page_ids)
     at = pc.index_in(pa.array(pages.tolist(), pa.string()), truth["page_id"].combine_chunks())
@@ -72,7 +72,8 @@ def visits(source: Path | pa.Table, page_ids: np.ndarray) -> tuple[TrueShop, Int
     return shop, _intent(shop.catalog, truth.take(at))
 
 
-def _read(folder: Path) -> pa.Table:
+def read(folder: Path) -> pa.Table:
+    """The truth beside a log, `folder` data/raw. Raises EvaluationError where there is none."""
     parts = sorted((folder / "truth").glob("*.parquet"))
     if not parts:
         raise EvaluationError(

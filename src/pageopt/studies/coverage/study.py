@@ -1,12 +1,11 @@
 """Run the estimators on every log of a shop and hold what they say against the truth."""
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +19,7 @@ from pageopt.evaluation.policy_value import METRICS, PolicyValue
 from pageopt.simulator.page_effects import LAWS, Law
 from pageopt.studies.coverage.judged_shop import ALIKE, LEARNED, STATIC, JudgedShop, Truth
 from pageopt.studies.coverage.settings import Settings
+from pageopt.studies.pool import spread
 
 DIFFERENCE = f"{LEARNED} − {STATIC}"
 CASES = (STATIC, ALIKE, LEARNED, DIFFERENCE)
@@ -114,26 +114,14 @@ class OfLaw:
 
 def repeat(settings: Settings, processes: int, *, progress: bool = True) -> dict[Law, OfLaw]:
     """The study, by law; the same for any number of processes."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    jobs = [(law, number) for law in LAWS for number in range(settings.logs)]
-    judged: dict[tuple[Law, int], tuple[dict[str, Judged], PageCheck]] = {}
-    # Spawned, not forked: the parent may hold threads of other libraries.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (settings,))
-    with Progress(*columns, disable=not progress) as bar, pool:
-        task = bar.add_task("Logs", total=len(jobs))
-        truths = {law: pool.submit(_truths, law, settings.truth_pages) for law in LAWS}
-        running = {pool.submit(_judge, law, _LOG_SEEDS + number): (law, number) for law, number in jobs}
-        try:
-            for future in as_completed(running):
-                judged[running[future]] = future.result()
-                bar.advance(task)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        truth = {law: future.result() for law, future in truths.items()}
-    return {law: _of_law(truth[law], [judged[law, number] for number in range(settings.logs)]) for law in LAWS}
+    logs = range(settings.logs)
+    start = partial(_start, settings)
+    truths = [partial(_truths, law, settings.truth_pages) for law in LAWS]
+    judged = [partial(_judge, law, _LOG_SEEDS + number) for law in LAWS for number in logs]
+    # The truths in the same pool: its processes have made the shops once.
+    done: list[Any] = spread([*truths, *judged], processes, start, "Logs and true values", progress=progress)
+    truth, left = dict(zip(LAWS, done, strict=False)), iter(done[len(LAWS) :])
+    return {law: _of_law(truth[law], [next(left) for _ in logs]) for law in LAWS}
 
 
 def _of_law(truths: Mapping[str, dict[str, Truth]], logs: Sequence[tuple[dict[str, Judged], PageCheck]]) -> OfLaw:

@@ -1,7 +1,5 @@
 """`pageopt gates`: run the study, print what was promoted, write reports/gates.json."""
 
-from pathlib import Path
-
 import msgspec
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +8,7 @@ from scipy.stats import binomtest
 from pageopt.artefact import Artefact
 from pageopt.config import CollectParams, EvaluateParams, GatesParams, load
 from pageopt.errors import ConfigError, EvaluationError
-from pageopt.studies.gates.candidates import CASES
+from pageopt.studies.gates.candidates import CASES, Case
 from pageopt.studies.gates.study import Scale, Trial, repeat
 from pageopt.workspace import Workspace
 
@@ -47,15 +45,14 @@ def gates(workspace: Workspace, logs: int, pages: int, processes: int) -> None:
     collect, limits = load(params, CollectParams), load(params, GatesParams).quality
     scale = Scale(logs, pages, collect.seed + 20, collect.simulator, load(params, EvaluateParams), limits)
     true, trials = repeat(scale, processes)
-    report = GatesReport(logs, pages, true, {case.name: _promoted(case.name, trials) for case in CASES})
+    report = GatesReport(logs, pages, true, {case.name: _promoted(case, trials) for case in CASES})
     report.write(workspace.reports / "gates.json")
     console.print(_table(report))
-    console.print(f"Written: {_relative(workspace, 'gates.json')}", highlight=False, soft_wrap=True)
+    console.print(f"Written: {workspace.reports / 'gates.json'}", highlight=False, soft_wrap=True)
 
 
-def _promoted(name: str, logs: list[dict[str, Trial]]) -> Promoted:
-    case = next(case for case in CASES if case.name == name)
-    trials = [log[name] for log in logs]
+def _promoted(case: Case, logs: list[dict[str, Trial]]) -> Promoted:
+    trials = [log[case.name] for log in logs]
     count = sum(trial.promoted for trial in trials)
     share, between = count / len(trials), binomtest(count, len(trials)).proportion_ci(0.95, method="wilson")
     low, high = float(between.low), float(between.high)
@@ -70,7 +67,3 @@ def _table(report: GatesReport) -> Table:
         verdict = "[green]reached[/]" if of.reached else "[red]not reached[/]"
         table.add_row(name, f"{of.share:.0%} ({of.low:.0%} to {of.high:.0%})", must, verdict)
     return table
-
-
-def _relative(workspace: Workspace, name: str) -> Path:
-    return (workspace.reports / name).relative_to(workspace.root)

@@ -1,12 +1,10 @@
 """Let the quality gate judge every candidate on every log of a shop, as a retraining would."""
 
-import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
 from pageopt.config import EvaluateParams, QualityGate, ShopParams
@@ -15,6 +13,7 @@ from pageopt.release.gates import quality
 from pageopt.studies.coverage.judged_shop import ALIKE_CONTENT, LEARNED, STATIC, JudgedShop
 from pageopt.studies.coverage.settings import Settings
 from pageopt.studies.gates.candidates import CASES
+from pageopt.studies.pool import spread
 
 _LOG_SEEDS, _TRUTH_SEEDS = 20_000, 2_000_000  # none of the coverage study's
 
@@ -54,26 +53,12 @@ def repeat(scale: Scale, processes: int, *, progress: bool = True) -> tuple[dict
 
     The same for any number of processes. Raises EvaluationError where the shop has no room for a case.
     """
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
     shop = JudgedShop.build(scale.settings(), scale.shop.page_effects)
     pages = scale.settings().truth_pages
     true = {name: shop.truth(name, _TRUTH_SEEDS, pages)["ctr"].value for name in (STATIC, ALIKE_CONTENT, LEARNED)}
     shares = {case.name: case.share(true) for case in CASES}
-    # Spawned, not forked: the parent may hold threads of other libraries.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (scale, shares))
-    trials = []
-    with Progress(*columns, disable=not progress) as bar, pool:
-        task = bar.add_task("Logs", total=scale.logs)
-        try:
-            for judged in pool.map(_judge, range(scale.logs)):
-                trials.append(judged)
-                bar.advance(task)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return true, trials
+    jobs = [partial(_judge, number) for number in range(scale.logs)]
+    return true, spread(jobs, processes, partial(_start, scale, shares), "Logs", progress=progress)
 
 
 # What a process of the pool works with: the shop follows from the scale, and is cheaper made than sent.
