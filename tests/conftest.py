@@ -153,25 +153,26 @@ def _export(folder: Path) -> None:
     from pageopt.config import SearchParams, TrainParams
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
+    from pageopt.features.schema import counter_fields
     from pageopt.features.store.folding import Known
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
 
     prepared = folder / "prepared"
-    layout = CounterLayout((24.0,), ("click",), ("click", "purchase"), FAMILIES, CATEGORIES)
-    numbers = [*layout.numeric_names, "hero_price", "age"]
+    lifts = {"family": dict.fromkeys(FAMILIES, 0.1)}
+    layout = CounterLayout((24.0,), ("view", "click", "purchase"), CATEGORIES, lifts=lifts)
+    numbers = [*layout.names, "hero_price", "age"]
     fields = [
         *ITEM.fields,
         Field("season", "categorical", "page"),
         Field("age", "numeric", "user"),
-        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
-        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
+        *counter_fields(layout),
     ]
     pages: dict[str, Any] = {name: np.arange(12.0) for name in numbers}
     pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
-    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category", "user_top_category")}
-    pages |= {"user_top_family": list(FAMILIES) * 4, "hero_title": ["red shoe", "blue bag"] * 6}
+    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category",)}
+    pages |= {"hero_title": ["red shoe", "blue bag"] * 6}
     modules = {"module_id": MODULES, "family": [FAMILIES[i % 3] for i in range(9)]}
     encoder = Encoder.fit(
         fields,
@@ -192,7 +193,10 @@ def _export(folder: Path) -> None:
         layout,
         reference_us=0,
         declared=["age"],
-        known=Known(dict(zip(*modules.values(), strict=True)), {"i1": "shoes", "i2": "bags"}, 0),
+        known=Known(
+            {module_id: {"family": family} for module_id, family in zip(*modules.values(), strict=True)},
+            {"i1": {"category": "shoes"}, "i2": {"category": "bags"}},
+        ),
     )
     pq.write_table(pa.table({"module_id": MODULES, "ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
     torch.manual_seed(1)

@@ -31,7 +31,7 @@ ARTEFACTS = (
         module_fields=(),
         pages=SPLITS,
         clicks=SPLITS,
-        counters=CounterLayout((1.0, 24.0), ("click",), (), ("a",), ("b",)),
+        counters=CounterLayout((1.0, 24.0), ("click",), ("b",), ("00",), {"family": {"schuhe für draußen": 0.1}}),
     ),
     PrepareReport(
         pages=SPLITS,

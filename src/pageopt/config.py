@@ -145,11 +145,13 @@ class SplitParams(Section):
 
 
 class CounterParams(Section):
-    """Decayed counters of a user, by kind and family, and by kind and category."""
+    """Decayed counters of a user: see `pageopt.features.counters.CounterLayout`."""
 
-    half_lives_hours: tuple[float, ...]
-    family_kinds: tuple[Kind, ...]
-    category_kinds: tuple[Kind, ...]
+    half_lives_hours: tuple[float, ...] = Field(min_length=1)
+    kinds: tuple[Kind | Literal["view"], ...]
+    topics: int = Field(ge=0, description="what items are about, learned from their titles, categories and brands")
+    lifts: tuple[Literal["family", "algorithm", "theme", "recall"], ...]
+    prior_clicks: float = Field(gt=0)
 
 
 class EncoderParams(Section):

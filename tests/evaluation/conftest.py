@@ -15,11 +15,11 @@ MODULES, SLOTS = 9, 3
 
 
 def encoder(pages: int = 200) -> Encoder:
-    names = [f"user_family_click_{h}h_{family}" for h in (1, 24) for family in FAMILIES]
+    lifts = {f"user_family_lift_{h}h_{family}": family for h in (1, 24) for family in FAMILIES}
     fields = [Field("platform", "categorical", "page"), Field("hero_price", "numeric", "page")]
-    fields += [Field(name, "numeric", "counter") for name in names]
+    fields += [Field(name, "numeric", "counter", "family", family) for name, family in lifts.items()]
     rng = np.random.default_rng(0)
-    columns = {name: rng.random(pages) for name in [*names, "hero_price"]}
+    columns = {name: rng.random(pages) for name in [*lifts, "hero_price"]}
     columns["platform"] = np.array(["app", "web"])[np.arange(pages) % 2]
     modules: dict[str, Any] = {
         "module_id": [f"m{i}" for i in range(MODULES)],

@@ -19,7 +19,7 @@ def _fit(encoder, log, seed=1, threads=1, params=PARAMS):
     )
 
 
-def test_rows_hold_the_counters_of_the_modules_own_family(shop):
+def test_rows_hold_the_lifts_of_the_modules_own_family(shop):
     encoder, log = shop.encoder(), shop.pages(20)
     features = TabularFeatures.of(encoder)
     page, slot = np.array([0, 7, 7]), np.array([0, 1, 2])
@@ -29,7 +29,7 @@ def test_rows_hold_the_counters_of_the_modules_own_family(shop):
     assert rows.shape == (3, len(features.types))
     for row, name in enumerate(("deals", "new", "new_deals")):
         for place, hours in ((-2, 1), (-1, 24)):
-            column = numeric.index(f"user_family_click_{hours}h_{name}")
+            column = numeric.index(f"user_family_lift_{hours}h_{name}")
             assert rows[row, place] == log.encoded.numeric[page[row], column]
     np.testing.assert_array_equal(rows[:, 0], log.encoded.categorical[page, 0])
     np.testing.assert_array_equal(rows[:, 1], module)

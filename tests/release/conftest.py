@@ -25,6 +25,7 @@ def make_project(root: Path, modules: Sequence[str], slots: int) -> None:
     from pageopt.config import SearchParams, TrainParams
     from pageopt.features.counters import CounterLayout, UserState
     from pageopt.features.encoder import Encoder
+    from pageopt.features.schema import counter_fields
     from pageopt.features.store.snapshot import UserRow, write_snapshot
     from pageopt.models.item.network import PageNetwork
     from pageopt.problems.fields import Field
@@ -34,17 +35,16 @@ def make_project(root: Path, modules: Sequence[str], slots: int) -> None:
     workspace = Workspace(root)
     prepared = workspace.prepared
     families = tuple(sorted({f"f{int(name[1:]) % 3}" for name in modules}))
-    layout = CounterLayout((24.0,), ("click",), ("click",), families, CATEGORIES)
+    layout = CounterLayout((24.0,), ("click",), CATEGORIES, lifts={"family": dict.fromkeys(families, 0.1)})
     fields = [
         *ITEM.fields,
         Field("season", "categorical", "page"),
-        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
-        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
+        *counter_fields(layout),
     ]
-    pages: dict[str, Any] = {name: np.arange(12.0) for name in [*layout.numeric_names, "hero_price"]}
+    pages: dict[str, Any] = {name: np.arange(12.0) for name in [*layout.names, "hero_price"]}
     pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
-    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category", "user_top_category")}
-    pages |= {"user_top_family": (list(families) * 12)[:12], "hero_title": ["red shoe", "blue bag"] * 6}
+    pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category",)}
+    pages |= {"hero_title": ["red shoe", "blue bag"] * 6}
     encoder = Encoder.fit(
         fields,
         pages,

@@ -1,6 +1,7 @@
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from prometheus_client import REGISTRY
 
 from pageopt.engine.decide import Answer, Decider
 from pageopt.engine.requests import Page, parse_page
+from pageopt.features.counters import CounterLayout
+from pageopt.features.store.folding import Known
+from pageopt.features.store.snapshot import UserSnapshot, write_snapshot
+from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.problems.item import ITEM
 from pageopt.serving.app import PageApp
 from pageopt.serving.served import ServedLog
@@ -29,6 +34,14 @@ def decided(engine: Any, page: Any) -> tuple[Page, Answer]:
     return request, decider.answer(request)[0]
 
 
+@pytest.fixture
+def users(tmp_path: Path) -> SqliteUserStore:
+    layout = CounterLayout((24.0,), ("view",), ("shoes",))
+    known = Known({}, {"i1": {"category": "shoes"}})
+    write_snapshot(tmp_path / "users.sqlite", [], layout, reference_us=0, declared=(), known=known)
+    return SqliteUserStore(tmp_path / "seen" / "events.sqlite", UserSnapshot(tmp_path / "users.sqlite"))
+
+
 def stored(path: Path) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
@@ -39,8 +52,10 @@ def lost() -> float:
     return REGISTRY.get_sample_value("pageopt_served_lost_total") or 0.0
 
 
-def test_a_decided_page_is_kept_with_what_it_was_chosen_from(path: Path, decided: tuple[Page, Answer]) -> None:
-    log = ServedLog(path, ITEM)
+def test_a_decided_page_is_kept_with_what_it_was_chosen_from(
+    path: Path, users: SqliteUserStore, decided: tuple[Page, Answer]
+) -> None:
+    log = ServedLog(ITEM, users, path)
     log.add(*decided)
     log.close()
     [row] = stored(path)
@@ -57,8 +72,8 @@ def test_a_decided_page_is_kept_with_what_it_was_chosen_from(path: Path, decided
     }
 
 
-def test_closing_writes_what_is_waiting(path: Path, decided: tuple[Page, Answer]) -> None:
-    log = ServedLog(path, ITEM)
+def test_closing_writes_what_is_waiting(path: Path, users: SqliteUserStore, decided: tuple[Page, Answer]) -> None:
+    log = ServedLog(ITEM, users, path)
     for _ in range(1200):
         log.add(*decided)
     log.close()
@@ -66,18 +81,18 @@ def test_closing_writes_what_is_waiting(path: Path, decided: tuple[Page, Answer]
 
 
 def test_a_full_queue_loses_rows_and_counts_them(
-    path: Path, decided: tuple[Page, Answer], monkeypatch: pytest.MonkeyPatch
+    path: Path, users: SqliteUserStore, decided: tuple[Page, Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
     store = ServedLog._store
 
-    def slow(self: ServedLog, rows: list[tuple[object, ...]]) -> None:
+    def slow(self: ServedLog, *of: Any) -> None:
         release.wait(20)
-        store(self, rows)
+        store(self, *of)
 
     monkeypatch.setattr(ServedLog, "_store", slow)
     before = lost()
-    log = ServedLog(path, ITEM, capacity=2)
+    log = ServedLog(ITEM, users, path, capacity=2)
     for _ in range(20):
         log.add(*decided)
     release.set()
@@ -86,17 +101,21 @@ def test_a_full_queue_loses_rows_and_counts_them(
     assert lost() > before
 
 
-def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(path: Path, decided: tuple[Page, Answer]) -> None:
+def test_a_disk_that_cannot_be_written_loses_rows_and_counts_them(
+    path: Path, users: SqliteUserStore, decided: tuple[Page, Answer]
+) -> None:
     path.parent.write_text("a file where the folder should be")
     before = lost()
-    log = ServedLog(path, ITEM)
+    log = ServedLog(ITEM, users, path)
     log.add(*decided)
     log.close()
     assert lost() == before + 1
 
 
-def test_the_application_keeps_what_it_answers(path: Path, engine: Any, event_log: Any, talk: Any, page: Any) -> None:
-    log = ServedLog(path, ITEM)
+def test_the_application_keeps_what_it_answers(
+    path: Path, users: SqliteUserStore, engine: Any, event_log: Any, talk: Any, page: Any
+) -> None:
+    log = ServedLog(ITEM, users, path)
     application = PageApp()
     application.attach(Decider(engine, engine.users, "7"), event_log(), log)
     assert talk("/rank_page", json.dumps(page()).encode(), app=application).status == 200
@@ -104,3 +123,15 @@ def test_the_application_keeps_what_it_answers(path: Path, engine: Any, event_lo
     log.close()
     [row] = stored(path)
     assert row["candidates"] is None
+
+
+def test_a_decided_page_counts_for_the_next_one_of_its_user_once_and_without_a_file(
+    users: SqliteUserStore, decided: tuple[Page, Answer]
+) -> None:
+    log = ServedLog(ITEM, users)
+    log.add(*decided)
+    log.add(*decided)
+    log.close()
+    now = time.time_ns() // 1000
+    assert users.features("u1", "shoes", now)["user_hero_view_24h"] == pytest.approx(1, rel=1e-2)
+    assert users.features("another", "shoes", now)["user_view_24h"] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from pageopt.features.counters import CounterLayout, UserState
 from pageopt.features.encoder import Encoder
+from pageopt.features.schema import counter_fields
 from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
 from pageopt.problems.base import UNSEEN
 from pageopt.problems.fields import Field
@@ -19,13 +20,12 @@ from pageopt.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 T0 = 1_700_000_000_000_000
 MODULES, SLOTS = 50, 6
-LAYOUT = CounterLayout((1, 24), ("click",), ("click",), ("fa", "fb"), ("bags", "hats"))
+LAYOUT = CounterLayout((1, 24), ("click",), ("bags", "hats"), lifts={"family": {"fa": 0.1, "fb": 0.1}})
 FIELDS = (
     *ITEM.fields,
     Field("referrer", "categorical", "page"),
     Field("tier", "categorical", "user"),
-    *(Field(name, "numeric", "counter") for name in LAYOUT.numeric_names),
-    *(Field(name, "categorical", "counter") for name in LAYOUT.categorical_names),
+    *counter_fields(LAYOUT),
 )
 
 
@@ -41,8 +41,7 @@ def seen(rows: int, random: np.random.Generator) -> pa.Table:
         "hero_title": pa.array([f"thing {n}" for n in item]),
         "hero_price": pa.array([float(n) for n in item]),
         "tier": pa.array([None] * rows, pa.string()),
-        **{name: pa.array(np.zeros(rows, dtype=np.float32)) for name in LAYOUT.numeric_names},
-        **{name: pa.array([None] * rows, pa.string()) for name in LAYOUT.categorical_names},
+        **{name: pa.array(np.zeros(rows, dtype=np.float32)) for name in LAYOUT.names},
         "candidates": pa.array([[0, 3, 8, 1, 2, 9, 30]] * rows, pa.list_(pa.int32())),
     }
     return pa.table(columns)
@@ -87,7 +86,7 @@ def test_the_pool(workspace) -> None:
     snapshot = UserSnapshot(workspace.prepared / "users.sqlite")
     for row in rows:
         for name, value in snapshot.features(row["user_id"], row["hero_category"], snapshot.reference_us).items():
-            assert row[name] == value
+            assert row[name] == (np.float32(value) if isinstance(value, float) else value)
         item = int(row["hero_item_id"][1:])
         assert row["hero_title"] in (f"thing {item}", None)
         assert row["hero_price"] in (float(item), None)

@@ -103,7 +103,7 @@ def make_workspace(tmp_path):
             module_fields=encoder.module_fields,
             pages={},
             clicks={},
-            counters=CounterLayout((), (), (), FAMILIES, ()),
+            counters=CounterLayout((), (), ()),
         ).write(workspace.prepared / "schema.json")
         theta = {"all": [1.0, 0.5, 0.01], "app": [1.0, 0.8, 0.4]}
         SlotBias(SLOTS, ["app"], theta, theta, views={}).write(workspace.prepared / "slot_bias.json")

@@ -6,7 +6,7 @@ NaN or an empty string is missing. NumPy only: serving imports this.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -82,6 +82,8 @@ class Categories:
 class Numerics:
     """All numeric columns of one side at once: clip to train quantiles, log1p where heavy-tailed, standardise.
 
+    Columns that are plain are clipped only: numbers of one scale, which mean the same in each of them.
+
     Arrays are float64 `[columns]`. Missing values become 0, the mean of the standardised column.
     """
 
@@ -103,7 +105,9 @@ class Numerics:
         self._log_rows = np.flatnonzero(self.log)
 
     @classmethod
-    def fit(cls, names: Sequence[str], columns: Mapping[str, Sequence | np.ndarray]) -> "Numerics":
+    def fit(
+        cls, names: Sequence[str], columns: Mapping[str, Sequence | np.ndarray], plain: Collection[str] = ()
+    ) -> "Numerics":
         """Clip at the 0.1 % and 99.9 % quantiles; log1p for nonnegative columns of skewness above 1; standardise.
 
         A column without two different values gets scale 0, so that it encodes to 0 whatever a request holds.
@@ -120,6 +124,9 @@ class Numerics:
             # Relative to the size of the values: the spread of a constant column is rounding, not information.
             if spread <= 1e-12 * max(1.0, float(np.abs(values).max())):
                 mean[index] = values[0]
+                continue
+            if name in plain:
+                scale[index] = 1.0
                 continue
             skewness = float(np.mean(((values - values.mean()) / spread) ** 3))
             if low[index] >= 0 and skewness > _HEAVY_SKEW:

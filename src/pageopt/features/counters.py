@@ -1,14 +1,15 @@
 """Decayed counters of a user: their layout, and the arithmetic on one user's state.
 
-A counter of events at t_1, t_2, … is S(t) = Σ 2^{−(t − t_i)/h} with half-life h. Batch features come
+A counter of events at t_1, t_2, … is S(t) = Σ 2^{−(t − t_i)/h} with half-life h. An event may count in part, or for
+several keys: an item belongs to topics by shares, and a page shows several modules of one family. Batch features come
 from `pageopt.features.batch.user_features`; this module is the reference they must agree with, and what serving
 computes features from. NumPy only.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from pageopt.problems.base import SUBJECT
 HOUR = 3_600_000_000  # microseconds
 # Counters below this are 0 everywhere: float32 would lose them, and both runtimes must lose them at the same place.
 FLOOR = 2.0**-100
+VIEW, SHOWN = "view", "shown"
+"""Kinds of event that pages and impressions are: a user looks at what the page is about, and is shown its modules."""
+Key = str | Mapping[str, float] | None
+"""What an event counts for: one key, keys by how much of the event is theirs, or none."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +31,25 @@ class CounterGroup:
     Attributes:
         name: of the group.
         by: the property of an event that they are kept for; empty where they count all that the user did.
+        of: what has this property, the item or the module of an event.
         kinds: kinds of event counted.
         keys: sorted values of `by`; where that is empty, one empty key.
         prefix: what their columns on a page begin with.
         own: a page gets the counters of its own value of `by` only, not those of every value.
-        top: the column of a page that names the value clicked most, None where there is none.
+        read: what a page gets: the counts themselves; each key's share of them; or the lift, the clicks over what the
+            key's modules, shown as often, usually get.
+        usual: clicks of each key for each time shown, all users together; for lifts.
     """
 
     name: str
     by: str
+    of: Literal["item", "module"]
     kinds: tuple[str, ...]
     keys: tuple[str, ...]
     prefix: str
     own: bool = False
-    top: str | None = None
+    read: Literal["counts", "shares", "lift"] = "counts"
+    usual: tuple[float, ...] = ()
 
     @property
     def spread(self) -> bool:
@@ -53,42 +63,40 @@ class CounterLayout:
 
     Attributes:
         half_lives_hours: H half-lives.
-        family_kinds: kinds of event counted by family of the module.
-        category_kinds: kinds of event counted by category of the item.
-        families, categories: sorted names.
+        kinds: kinds of event counted in all and by category of the item, views of pages among them.
+        categories: sorted names.
+        topics: what items are about, as `pageopt.features.batch.topics` has it.
+        lifts: properties of modules, by which clicks are held against what was shown; of each its sorted values, and
+            the clicks that all users together give a module of that value each time it is shown.
+        prior_clicks: what a user's clicks are worth beside: so many clicks as usual are added to them.
     """
 
     half_lives_hours: tuple[float, ...]
-    family_kinds: tuple[str, ...]
-    category_kinds: tuple[str, ...]
-    families: tuple[str, ...]
+    kinds: tuple[str, ...]
     categories: tuple[str, ...]
+    topics: tuple[str, ...] = ()
+    lifts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prior_clicks: float = 1.0
 
     @cached_property
     def groups(self) -> tuple[CounterGroup, ...]:
         """The groups, in the order of their columns. All that reads, writes or computes counters goes by this."""
-        every = tuple(dict.fromkeys((*self.category_kinds, *self.family_kinds)))
-        categories, families = (self.category_kinds, self.categories), (self.family_kinds, self.families)
+        looked = tuple(kind for kind in (VIEW, "click") if kind in self.kinds)
         return (
-            CounterGroup("totals", "", every, ("",), "user_"),
-            CounterGroup("categories", "category", *categories, f"user_{SUBJECT}_", own=True, top="user_top_category"),
-            CounterGroup("families", "family", *families, "user_family_", top="user_top_family"),
+            CounterGroup("totals", "", "item", self.kinds, ("",), "user_"),
+            CounterGroup("categories", "category", "item", self.kinds, self.categories, f"user_{SUBJECT}_", own=True),
+            CounterGroup("topics", "topic", "item", looked, self.topics, "user_topic_", read="shares"),
+            *(self._lifts(by, tuple(usual), tuple(usual.values())) for by, usual in self.lifts.items()),
         )
 
-    @cached_property
-    def by(self) -> tuple[str, ...]:
-        """The properties of an event that counters are kept for."""
-        return tuple(group.by for group in self.groups if group.by)
+    def _lifts(self, by: str, keys: tuple[str, ...], usual: tuple[float, ...]) -> CounterGroup:
+        kinds, prefix = ("click", SHOWN), f"user_{by}_"
+        return CounterGroup(f"{by}_lifts", by, "module", kinds, keys, prefix, read="lift", usual=usual)
 
     @property
     def half_lives(self) -> tuple[int, ...]:
         """Indexes of the half-lives."""
         return tuple(range(len(self.half_lives_hours)))
-
-    @property
-    def longest(self) -> int:
-        """Index of the longest half-life, which decides the top category and family."""
-        return int(np.argmax(self.half_lives_hours))
 
     @cached_property
     def lives_us(self) -> np.ndarray:
@@ -107,34 +115,27 @@ class CounterLayout:
         """What the counters of one key are called, kind by kind and half-life by half-life within."""
         return tuple(self.name(kind, half_life) for kind in group.kinds for half_life in self.half_lives)
 
-    def columns(self, group: CounterGroup) -> tuple[str, ...]:
-        """A group's columns on a page: key by key, and the counters of a key as in `cells`."""
-        ends = [f"_{key}" for key in group.keys] if group.spread else [""]
-        return tuple(f"{group.prefix}{name}{end}" for end in ends for name in self.cells(group))
+    def columns(self, group: CounterGroup) -> dict[str, str]:
+        """A group's columns on a page, key by key and as in `cells` within, each with the key that it is of."""
+        lifts = tuple(self.name("lift", half_life) for half_life in self.half_lives)
+        names = lifts if group.read == "lift" else self.cells(group)
+        keys = group.keys if group.spread else ("",)
+        return {f"{group.prefix}{name}{key and '_'}{key}": key for key in keys for name in names}
 
     @cached_property
-    def numeric_names(self) -> tuple[str, ...]:
-        """Every counter column, group by group."""
-        return tuple(name for group in self.groups for name in self.columns(group))
-
-    @cached_property
-    def categorical_names(self) -> tuple[str, ...]:
-        """The columns that hold a name."""
-        return tuple(group.top for group in self.groups if group.top is not None)
-
-    @property
     def names(self) -> tuple[str, ...]:
-        """Every column that a page gets from the user's counters."""
-        return (*self.numeric_names, *self.categorical_names)
+        """Every column that a page gets from the user's counters, group by group."""
+        return tuple(name for group in self.groups for name in self.columns(group))
 
     def to_json(self) -> dict[str, Any]:
         """The layout as schema.json and the snapshot hold it."""
-        return {name: list(values) for name, values in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Sequence]) -> "CounterLayout":
+    def from_json(cls, content: Mapping[str, Any]) -> "CounterLayout":
         """Inverse of `to_json`."""
-        return cls(**{name: tuple(values) for name, values in content.items()})
+        lists: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        return cls(**{**content, **lists})
 
 
 class UserState:
@@ -168,8 +169,8 @@ class UserState:
         factor = self._decay(ts_us - self.reference_us)
         return UserState(self.layout, ts_us, {name: values * factor for name, values in self.values.items()})
 
-    def add(self, kind: str, ts_us: int, **of: str | None) -> None:
-        """Count one event of this kind; `of` names its family, category and so on, by `CounterGroup.by`.
+    def add(self, kind: str, ts_us: int, **of: Key) -> None:
+        """Count one event of this kind; `of` says its family, category, topics and so on, by `CounterGroup.by`.
 
         Events may come late and in any order: the state is the same but for rounding. What the layout does not have is
         not counted.
@@ -181,40 +182,44 @@ class UserState:
             self.reference_us = ts_us
         value = self._decay(self.reference_us - ts_us)
         for group in self.layout.groups:
-            key = of.get(group.by, "")
-            if kind in group.kinds and key in group.keys:
-                self.values[group.name][group.keys.index(key), group.kinds.index(kind)] += value
+            if kind in group.kinds:
+                keys = of.get(group.by) if group.by else ""
+                for key, times in (keys if isinstance(keys, Mapping) else {keys: 1.0}).items():
+                    if key in group.keys:
+                        self.values[group.name][group.keys.index(key), group.kinds.index(kind)] += times * value
 
 
-def page_counters(state: UserState | None, category: str | None, layout: CounterLayout) -> dict[str, Any]:
-    """The counter columns of a page whose user has this state: floats by name, and the top names (str or None).
+def page_counters(state: UserState | None, category: str | None, layout: CounterLayout) -> dict[str, float]:
+    """The counter columns of a page whose user has this state, by name.
 
-    Values are taken as they stand at the state's reference time. An unknown user (None) has 0 everywhere and no tops.
-    The top key of a group has the largest click counter of the longest half-life, the earlier name on ties.
-    `category` is what the page is about.
+    Values are taken as they stand at the state's reference time. An unknown user (None) has 0 everywhere. `category` is
+    what the page is about.
     """
     if state is None:
-        return dict.fromkeys(layout.numeric_names, 0.0) | dict.fromkeys(layout.categorical_names)
+        return dict.fromkeys(layout.names, 0.0)
     own = {"category": category}
     shown = []
     for group in layout.groups:
-        values = state.values[group.name]
-        if group.own:
-            key = own[group.by]
+        values = np.where(state.values[group.name] < FLOOR, 0.0, state.values[group.name])
+        if not group.spread:
+            key = own.get(group.by, "")
             values = values[group.keys.index(key)] if key in group.keys else np.zeros(values.shape[1:])
-        shown.append(values.ravel())
-    numbers = np.concatenate(shown)
-    numbers[numbers < FLOOR] = 0.0
-    features: dict[str, Any] = dict(zip(layout.numeric_names, numbers.tolist(), strict=True))
-    for group in layout.groups:
-        if group.top:
-            features[group.top] = _top(state.values[group.name], group, layout.longest)
-    return features
+        shown.append(on_page(values, group, layout))
+    return dict(zip(layout.names, np.concatenate(shown).tolist(), strict=True))
 
 
-def _top(values: np.ndarray, group: CounterGroup, half_life: int) -> str | None:
-    if "click" not in group.kinds or not group.keys:
-        return None
-    clicks = values[:, group.kinds.index("click"), half_life]
-    best = int(np.argmax(clicks))  # the first of equals, and names are sorted
-    return group.keys[best] if clicks[best] >= FLOOR else None
+def on_page(values: np.ndarray, group: CounterGroup, layout: CounterLayout) -> np.ndarray:
+    """What pages show of a group's counters: `[…, columns]`, as `CounterLayout.columns`, of `[…, keys, kinds, H]`, or
+    `[…, kinds, H]` where the group is not spread.
+
+    Shares are of all that is counted and one more thing of no key, so that they begin at 0. The lift is that of a
+    gamma-Poisson shrinker (DuMouchel 1999): ln((clicks + k) / (usual clicks + k)), where the key's modules usually get
+    `usual` clicks each time they are shown, and k is `prior_clicks`; 0 for who was shown nothing.
+    """
+    if group.read == "shares":
+        values = values / (values.sum(axis=-3, keepdims=True) + 1)
+    elif group.read == "lift":
+        clicks, shown = (values[..., group.kinds.index(kind), :] for kind in ("click", SHOWN))
+        usual = shown * np.array(group.usual)[:, None]
+        values = np.log1p((clicks - usual) / (usual + layout.prior_clicks))[..., None, :]
+    return values.reshape(*values.shape[: -3 if group.spread else -2], len(layout.columns(group)))

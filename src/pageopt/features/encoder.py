@@ -21,8 +21,8 @@ from pageopt.problems.fields import Field, of_kind
 
 _JSON, _ARRAYS = "encoder.json", "encoder.safetensors"
 _STATISTICS = ("low", "high", "log", "mean", "scale")
-_MODULES = ("module_family", "module_categorical", "module_numeric", "module_tokens")
-_FORMAT = 1
+_MODULES = ("module_family", "module_categorical", "module_numeric", "module_tokens", "module_columns")
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Encoder:
         module_ids: sorted; a module's index is its place here.
         module_categorical, module_numeric, module_tokens: int64 `[M, Cm]`, float32 `[M, Dm]`, int64 `[M, Xm, T]`.
         module_cardinalities: as `cardinalities`, for module fields.
+        module_columns: int64 `[M, A]`, the columns of `EncodedPages.numeric` that are about a module and not about
+            others, such as how a user has taken to its family; -1 where there is none.
         slots: K, the slots of a page.
     """
 
@@ -77,6 +79,7 @@ class Encoder:
     module_cardinalities: tuple[int, ...]
     module_numeric: np.ndarray
     module_tokens: np.ndarray
+    module_columns: np.ndarray
     slots: int
 
     @cached_property
@@ -125,7 +128,10 @@ class Encoder:
             page_fields=page_fields,
             module_fields=module_fields,
             categories={name: Categories.fit(pages[name], min_count=min_count) for name in names},
-            numerics=Numerics.fit(of_kind(page_fields, "numeric"), pages),
+            numerics=Numerics.fit(
+                of_kind(page_fields, "numeric"), pages, plain={field.name for field in page_fields if field.by}
+            ),
+            module_columns=_about(page_fields, modules),
             tokens=tokens,
             slots=slots,
             **_of_modules(module_fields, modules, tokens),
@@ -254,6 +260,20 @@ def _of_modules(
         "module_numeric": Numerics.fit(of_kind(fields, "numeric"), modules).encode(modules, count),
         "module_tokens": _stack(texts, count, tokens.length),
     }
+
+
+def _about(page_fields: tuple[Field, ...], modules: Mapping[str, Sequence | np.ndarray]) -> np.ndarray:
+    """`Encoder.module_columns`: for each property, the columns of the value that a module has."""
+    parts = [np.zeros((len(modules["module_id"]), 0), dtype=np.int64)]
+    numeric = [field for field in page_fields if field.kind == "numeric"]
+    for by in dict.fromkeys(field.by for field in numeric if field.by):
+        columns: dict[str, list[int]] = {}
+        for column, field in enumerate(numeric):
+            if field.by == by:
+                columns.setdefault(field.key, []).append(column)
+        nothing = [-1] * max(map(len, columns.values()))
+        parts.append(np.array([columns.get(str(value), nothing) for value in modules[by]], dtype=np.int64))
+    return np.concatenate(parts, axis=1)
 
 
 def _stack(columns: list[np.ndarray], rows: int, length: int | None = None) -> np.ndarray:

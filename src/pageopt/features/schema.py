@@ -30,13 +30,18 @@ def page_fields(problem: Problem, features: FeatureParams, layout: CounterLayout
         *(Field(column.name, column.kind, "item") for column in features.items),
         *(Field(column.name, column.kind, "user") for column in features.users),
     ]
-    counters = [
-        *(Field(name, "numeric", "counter") for name in layout.numeric_names),
-        *(Field(name, "categorical", "counter") for name in layout.categorical_names),
-    ]
-    fields = (*problem.fields, *declared, *counters)
+    fields = (*problem.fields, *declared, *counter_fields(layout))
     _must_differ(fields, (*problem.identity, *_PAGE_COLUMNS, *_SLOT_COLUMNS))
     return fields
+
+
+def counter_fields(layout: CounterLayout) -> tuple[Field, ...]:
+    """The fields of a page that come from its user's counters."""
+    return tuple(
+        Field(name, "numeric", "counter", *((group.by, key) if group.of == "module" else ()))
+        for group in layout.groups
+        for name, key in layout.columns(group).items()
+    )
 
 
 def module_fields(features: FeatureParams) -> tuple[Field, ...]:

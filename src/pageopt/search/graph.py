@@ -27,7 +27,7 @@ from pageopt.errors import ConfigError
 from pageopt.features.encoder import EncodedPages
 from pageopt.models.item.above import Chosen, Offered, State, rows
 from pageopt.models.item.heads import HEADS, chain
-from pageopt.models.item.network import PageNetwork
+from pageopt.models.item.network import PageNetwork, about
 from pageopt.policies.decision import Decision
 from pageopt.policies.greedy import EMPTY
 
@@ -45,6 +45,7 @@ class PageGraph(nn.Module):
     fit_of_module: Tensor
     fit_of_above: Tensor | None
     family_of_module: Tensor
+    columns_of_module: Tensor
 
     def __init__(self, model: PageNetwork, search: SearchParams):
         super().__init__()
@@ -59,7 +60,7 @@ class PageGraph(nn.Module):
         self.objective = HEADS.index(search.objective)
         self.chained = model.config.chained
         self.page_fields, self.page_layers, self.words = model.page_fields, model.page_layers, model.words
-        self.heads, self.fit_of_page = model.heads, model.fit_of_page
+        self.heads, self.fit_of_page, self.from_about = model.heads, model.fit_of_page, model.from_about
         with torch.no_grad():
             h_m = model.encode_modules()
             self.register_buffer("part_of_module", model.from_module(h_m))  # v [M, H]
@@ -67,6 +68,7 @@ class PageGraph(nn.Module):
             added = None if model.fit_of_above is None else model.fit_of_above(h_m)
             self.register_buffer("fit_of_above", added)  # [M, Q·E], what a chosen module adds
             self.register_buffer("family_of_module", model.family_of.unsqueeze(1).clone())  # [M, 1]
+            self.register_buffer("columns_of_module", model.module_columns.clone())  # [M, A]
         hidden = model.config.above == "hidden"
         self.above = model.above.steps(model.from_output.weight.detach(), h_m, hidden=hidden)
 
@@ -105,7 +107,10 @@ class PageGraph(nn.Module):
         page = torch.arange(B).unsqueeze(1)  # [B, 1]
         position = torch.arange(N)
         offered = Offered(page, candidates, rows(self.family_of_module, candidates).transpose(1, 2))
-        part = rows(self.part_of_module, candidates).unsqueeze(1)  # [B, 1, N, H]
+        part = rows(self.part_of_module, candidates)
+        if self.from_about is not None:
+            part = part + self.from_about(about(numeric, rows(self.columns_of_module, candidates)))
+        part = part.unsqueeze(1)  # [B, 1, N, H]
         length = torch.minimum(available.sum(1), slots).unsqueeze(1)  # [B, 1] slots that will be filled
         going_on = torch.arange(self.slots) < length  # [B, K]
         ended = torch.where(going_on, 0.0, -torch.inf)  # [B, K]
@@ -161,7 +166,7 @@ class PageGraph(nn.Module):
 class _Offer(NamedTuple):
     """What the slots of B pages share. What may not be chosen has −∞ added to its total, as `ended` has it.
 
-    `offered`; `position` `[N]`; of the candidates their `part` v `[B, 1, N, H]` and side of the fit, `fits`
+    `offered`; `position` `[N]`; of the candidates their `part` v + W_a · a `[B, 1, N, H]` and side of the fit, `fits`
     `[B, Q, E, N]`; `going_on` `[B, K]`, slots that will be filled, and `ended`, the others' −∞.
     """
 

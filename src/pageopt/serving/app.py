@@ -54,7 +54,7 @@ class PageApp:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
     def attach(self, decider: Decider, events: EventLog, served: ServedLog | None = None) -> None:
-        """Answer as `decider` does, give events to `events` and decided pages in `served`."""
+        """Answer as `decider` does, give events to `events` and decided pages to `served`."""
         self._decider = decider
         self._events = events
         self._served = served

@@ -14,4 +14,4 @@ DECISION_SECONDS = Histogram(
 )
 REFUSED = Counter("pageopt_refused_total", "Requests answered with an error", ["path", "status"])
 EVENTS = Counter("pageopt_events_total", "Events received", ["outcome"])
-SERVED_LOST = Counter("pageopt_served_lost_total", "Decided pages that did not reach the served log")
+SERVED_LOST = Counter("pageopt_served_lost_total", "Decided pages that did not reach store or log")

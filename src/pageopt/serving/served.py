@@ -1,4 +1,4 @@
-"""What the endpoint showed, so that logs of pages and impressions can be made of it. Off unless a file is named.
+"""What the endpoint showed: counted for its users, and kept for logs of pages and impressions where a file is named.
 
 Rows go through a bounded queue to a thread: a slow disk costs rows, which are counted, and never a visitor's
 time.
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from pageopt.errors import StoreError
+from pageopt.features.store.base import PageRow, UserStore
 from pageopt.problems.base import Problem
 from pageopt.problems.item import Answer, Page
 from pageopt.serving import metrics
@@ -33,15 +35,16 @@ _Row = tuple[int, Page, Answer]
 
 
 class ServedLog:
-    """Appends decided pages of `problem` to the table `served` of a SQLite file.
+    """Has `users` see the decided pages of `problem`, and appends them to the table `served` of a SQLite file.
 
-    ts is microseconds since 1970. features, candidates and modules are JSON; candidates is null where the request left
-    them out and every module of the model stood for choice; modules are ids, top to bottom, each of propensity 1.
+    Without a `path` they are only seen. A page counts as shown when it was decided. In the table, ts is microseconds
+    since 1970. features, candidates and modules are JSON; candidates is null where the request left them out and every
+    module of the model stood for choice; modules are ids, top to bottom, each of propensity 1.
     """
 
-    def __init__(self, path: Path, problem: Problem, capacity: int = CAPACITY) -> None:
-        self.path = Path(path)
-        self._problem = problem
+    def __init__(self, problem: Problem, users: UserStore, path: Path | None = None, capacity: int = CAPACITY) -> None:
+        self.path = path
+        self._problem, self._users = problem, users
         self._schema = _SCHEMA.format(logged=", ".join(f"{name} TEXT NOT NULL" for name in problem.logged))
         self._rows: queue.Queue[_Row | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._write, name="served", daemon=True)
@@ -70,16 +73,22 @@ class ServedLog:
             while len(rows) < _BATCH and not self._rows.empty():
                 rows.append(self._rows.get())
             ended = None in rows
-            whole = [self._columns(*row) for row in rows if row is not None]
+            decided = [row for row in rows if row is not None]
             try:
-                self._store(whole)
-            except (sqlite3.Error, OSError) as error:
-                metrics.SERVED_LOST.inc(len(whole))
-                _log.error("%s: %d served pages could not be written: %s", self.path, len(whole), error)
+                self._users.see(self._seen(*row) for row in decided)
+                if self.path is not None:
+                    self._store(self.path, [self._columns(*row) for row in decided])
+            except (sqlite3.Error, OSError, StoreError) as error:
+                metrics.SERVED_LOST.inc(len(decided))
+                _log.error("%d served pages could not be written: %s", len(decided), error)
 
-    def _store(self, rows: list[tuple[object, ...]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.path, timeout=5.0)) as db:
+    def _seen(self, ts: int, page: Page, answer: Answer) -> PageRow:
+        item_id = self._problem.raw(page)[self._problem.subject.named]
+        return PageRow(answer.page_id, ts, page.user_id, item_id, tuple(shown.module_id for shown in answer.modules))
+
+    def _store(self, path: Path, rows: list[tuple[object, ...]]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=5.0)) as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             with db:

@@ -5,7 +5,7 @@ are the champion's.
 
 Environment variables
     PAGEOPT_BUNDLE   another exported bundle
-    PAGEOPT_EVENTS   the SQLite file that events go to; default: .pageopt/events.sqlite below the current folder
+    PAGEOPT_EVENTS   the SQLite file that events and shown pages go to; default: .pageopt/events.sqlite, from here
     PAGEOPT_AT       microseconds since 1970 to read users as of, 0 for the end of the log; default: each request's time
     PAGEOPT_SERVED   a SQLite file that every decided page goes to; default: none, since it grows with the traffic
     PAGEOPT_WORKERS  processes, default 1; each takes one core
@@ -49,11 +49,11 @@ def _path(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).absolute()
 
 
-def _load() -> tuple[Decider, EventLog]:
+def _load() -> tuple[Decider, EventLog, SqliteUserStore]:
     engine, snapshot, version = load_bundle(_path("PAGEOPT_BUNDLE", _BUNDLE))
     events = _path("PAGEOPT_EVENTS", _EVENTS)
     users = SqliteUserStore(events, snapshot)
-    return Decider(engine, users, version, clock()), EventLog(users, events)
+    return Decider(engine, users, version, clock()), EventLog(users, events), users
 
 
 class _PlainService(Service[Any]):
@@ -116,12 +116,11 @@ class PageService:
 
     def __init__(self) -> None:
         served = os.environ.get("PAGEOPT_SERVED")
-        decider, events = _load()
-        self._served = ServedLog(Path(served), decider.problem) if served else None
+        decider, events, users = _load()
+        self._served = ServedLog(decider.problem, users, Path(served) if served else None)
         _app.attach(decider, events, self._served)
 
     @bentoml.on_shutdown
     def finish(self) -> None:
         """Write the decided pages that are still waiting."""
-        if self._served is not None:
-            self._served.close()
+        self._served.close()

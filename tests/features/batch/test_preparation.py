@@ -1,5 +1,7 @@
 """The whole of prepare on random logs with declared columns, held against the logs it was made from."""
 
+from dataclasses import replace
+
 import ibis
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +17,7 @@ from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
 from pageopt.features.slot_bias import SlotBias
-from pageopt.features.store.base import AS_IT_STANDS, EventRow
+from pageopt.features.store.base import AS_IT_STANDS, EventRow, PageRow
 from pageopt.features.store.snapshot import UserSnapshot
 from pageopt.features.store.sqlite import SqliteUserStore
 from pageopt.problems.item import ITEM
@@ -31,8 +33,10 @@ PARAMS = PrepareParams.model_validate(
         "split": {"train": 0.7, "valid": 0.1, "test": 0.2},
         "counters": {
             "half_lives_hours": [1, 24],
-            "family_kinds": ["click", "purchase"],
-            "category_kinds": ["click", "cart"],
+            "kinds": ["view", "click", "cart"],
+            "topics": 3,
+            "lifts": ["family", "theme"],
+            "prior_clicks": 1,
         },
         "encoder": {"min_count": 3, "title_tokens": 4, "vocabulary": 100},
         "memory_limit": "512MB",
@@ -217,37 +221,47 @@ def test_load_pages(prepared, rows) -> None:
 
 @pytest.fixture(scope="module")
 def nightly(random_logs, tmp_path_factory):
-    """What is prepared of a log that ends in the middle, with a page of every user at its very end."""
+    """The snapshot of a log that ends in the middle, and the page that every user would be shown at its very end."""
     logs, folder = random_logs(), tmp_path_factory.mktemp("nightly")
     cut = sorted(page["ts"] for page in logs.rows["pages"])[len(logs.rows["pages"]) // 2]
     for name in ("pages", "events"):
         logs.rows[name] = [row for row in logs.rows[name] if row["ts"] < cut]
-    for number in range(30):
-        ids = {"page_id": f"z{number:02}", "user_id": f"u{number:02}", "hero_item_id": f"i{number:02}"}
-        logs.rows["pages"].append({**logs.rows["pages"][0], **ids, "ts": cut})
     left = {page["page_id"] for page in logs.rows["pages"]}
     logs.rows["impressions"] = [row for row in logs.rows["impressions"] if row["page_id"] in left]
-    prepare(logs, folder)
-    return folder / "prepared"
+    prepare(logs, folder / "until")
+    snapshot = UserSnapshot(folder / "until" / "prepared" / "users.sqlite")
+    for number in range(30):
+        ids = {"page_id": f"z{number:02}", "user_id": f"u{number:02}", "hero_item_id": f"i{number:02}"}
+        logs.rows["pages"].append({**logs.rows["pages"][0], **ids, "ts": snapshot.reference_us})
+        shown = {"page_id": ids["page_id"], "slot": 1, "module_id": "m03", "propensity": None}
+        logs.rows["impressions"].append(shown)
+    prepare(logs, folder / "end")
+    table = pq.read_table(folder / "end" / "prepared" / "test", partitioning=None)
+    return snapshot, folder / "end" / "prepared", [row for row in table.to_pylist() if row["page_id"].startswith("z")]
+
+
+def reading_as(snapshot: UserSnapshot, prepared) -> UserSnapshot:
+    """What is usual is learned from each log's own train split: here the snapshot is told what `prepared` learned."""
+    snapshot.layout = replace(snapshot.layout, lifts=Schema.read(prepared / "schema.json").counters.lifts)
+    return snapshot
 
 
 def assert_as_prepared(features, row) -> None:
     for name, value in features.items():
         if isinstance(value, float):
-            assert row[name] == pytest.approx(value, rel=1e-6, abs=1e-30), (row["page_id"], name)
+            assert row[name] == pytest.approx(value, rel=1e-6, abs=1e-9), (row["page_id"], name)
         else:
             assert row[name] == value, (row["page_id"], name)
 
 
 def test_serving_counts_as_the_batch_does(prepared, nightly) -> None:
-    """A page at the very end of the log gets from the snapshot what the batch gives it."""
+    """A page at the very end of the log gets from the snapshot what the batch gives it: nothing of the page itself."""
     logs, folder, _ = prepared
     end = UserSnapshot(folder / "users.sqlite").reference_us
     assert end == 1 + max(row["ts"] for name in ("pages", "events") for row in logs.rows[name])
-    snapshot = UserSnapshot(nightly / "users.sqlite")
+    snapshot, ended, last = nightly
+    snapshot = reading_as(snapshot, ended)
     assert snapshot.declared == ("tier",)
-    table = pq.read_table(nightly / "test", partitioning=None)
-    last = [row for row in table.to_pylist() if row["page_id"].startswith("z")]
     assert len(last) == 30
     for row in last:
         assert_as_prepared(snapshot.features(row["user_id"], row["hero_category"], snapshot.reference_us), row)
@@ -257,14 +271,24 @@ def test_serving_counts_as_the_batch_does(prepared, nightly) -> None:
 def test_snapshot_and_events_since_give_every_later_page_what_the_batch_gives_it(
     prepared, rows, nightly, tmp_path, arrival
 ) -> None:
-    logs, *_ = prepared
-    snapshot = UserSnapshot(nightly / "users.sqlite")
+    logs, folder, _ = prepared
+    snapshot = reading_as(nightly[0], folder)
+    modules: dict[str, list[str]] = {}
+    for impression in sorted(logs.rows["impressions"], key=lambda row: row["slot"]):
+        modules.setdefault(impression["page_id"], []).append(impression["module_id"])
+    pages = [
+        PageRow(*(row[name] for name in ("page_id", "ts", "user_id", "hero_item_id")), tuple(modules[row["page_id"]]))
+        for row in logs.rows["pages"]
+    ]
     events = [EventRow(**row) for row in sorted(logs.rows["events"], key=lambda row: (row["ts"], row["event_id"]))]
     if arrival != "in order":
         np.random.default_rng(3).shuffle(events)
+        np.random.default_rng(4).shuffle(pages)
     store = SqliteUserStore(tmp_path / "events.sqlite", snapshot)
     times = 3 if arrival == "threefold" else 1
     assert [store.fold(events) for _ in range(times)] == [len(events), 0, 0][:times]
+    known = sum(page.user_id is not None for page in pages)
+    assert [store.see(pages) for _ in range(times)] == [known, 0, 0][:times]
     later = 0
     for row in rows.values():
         us = round(row["ts"].timestamp() * 1e6)
@@ -272,7 +296,6 @@ def test_snapshot_and_events_since_give_every_later_page_what_the_batch_gives_it
             assert_as_prepared(store.features(row["user_id"], row["hero_category"], us), row)
             later += row["user_id"] is not None
     assert later > 200
-    assert sum(event.page_id is None and event.ts >= snapshot.reference_us for event in events) > 10
 
 
 def test_the_same_logs_give_the_same_bytes(prepared, random_logs, tmp_path) -> None:
@@ -313,7 +336,7 @@ def test_a_leaky_feature_stops_the_stage(random_logs, tmp_path, monkeypatch) -> 
     honest = user_features.decayed_at
 
     def leaky(points, *args):
-        return honest(points.mutate(us=points.us + 10 * 60_000_000), *args)
+        return honest(points._replace(us=points.us + 10 * 60_000_000), *args)
 
     monkeypatch.setattr(user_features, "decayed_at", leaky)
     with pytest.raises(ContractError, match="events at or after the page's own time"):

@@ -14,10 +14,9 @@ from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapsho
 T0 = 1_700_000_000_000_000
 LAYOUT = CounterLayout(
     half_lives_hours=(1, 24, 168),
-    family_kinds=("click", "purchase"),
-    category_kinds=("click", "watch", "cart", "purchase"),
-    families=tuple(f"family {i:02}" for i in range(20)),
+    kinds=("view", "click", "cart", "purchase"),
     categories=tuple(f"category {i:02}" for i in range(12)),
+    lifts={"family": {f"family {i:02}": 0.1 for i in range(20)}},
 )
 
 
@@ -30,7 +29,7 @@ def users(count: int = 50) -> list[UserRow]:
             state.add(
                 str(random.choice(LAYOUT.groups[0].kinds)),
                 T0 - int(random.integers(0, 300)) * HOUR,
-                family=str(random.choice(LAYOUT.families)),
+                family=str(random.choice(LAYOUT.groups[-1].keys)),
                 category=str(random.choice(LAYOUT.categories)),
             )
         rows.append(UserRow(f"user-{number:03}", state.decayed_to(T0), {"age": number, "tier": "gold"}))

@@ -16,7 +16,7 @@ from pageopt.features.store.snapshot import UserSnapshot, write_snapshot
 from pageopt.features.store.sqlite import MAX_EVENTS, SqliteUserStore
 
 T0 = 1_700_000_000_000_000
-LAYOUT = CounterLayout((24,), ("click",), ("click",), ("alike",), ("shoes",))
+LAYOUT = CounterLayout((24,), ("click",), ("shoes",))
 WRITER = """
 import sys
 from pathlib import Path

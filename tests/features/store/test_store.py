@@ -7,20 +7,29 @@ import numpy as np
 import pytest
 
 from pageopt.features.counters import HOUR, CounterLayout, UserState, page_counters
-from pageopt.features.store.base import EventRow, UserStore
+from pageopt.features.store.base import EventRow, PageRow, UserStore
 from pageopt.features.store.folding import Known
 from pageopt.features.store.snapshot import UserRow, UserSnapshot, write_snapshot
 from pageopt.features.store.sqlite import SqliteUserStore
 
 T0 = 1_700_000_000_000_000
-LAYOUT = CounterLayout((1, 24), ("click", "purchase"), ("click", "cart"), ("alike", "bought"), ("bags", "shoes"))
-KNOWN = Known({"m1": "alike", "m2": "bought"}, {"i1": "bags", "i2": "shoes"}, 48 * HOUR)
+LAYOUT = CounterLayout(
+    (1, 24),
+    ("view", "click", "cart"),
+    ("bags", "shoes"),
+    ("t0", "t1"),
+    {"family": {"alike": 0.1, "bought": 0.05}, "theme": {"red": 0.1}},
+)
+KNOWN = Known(
+    {"m1": {"family": "alike", "theme": "red"}, "m2": {"family": "bought"}},
+    {"i1": {"category": "bags", "topic": {"t0": 0.75, "t1": 0.25}}, "i2": {"category": "shoes", "topic": "t1"}},
+)
 
 
 def snapshot_at(path: Path, reference_us: int) -> UserSnapshot:
     """A snapshot in which u1 clicked an hour before it."""
     state = UserState(LAYOUT)
-    state.add("click", reference_us - HOUR, family="bought", category="shoes")
+    state.add("click", reference_us - HOUR, **KNOWN.modules["m2"], **KNOWN.items["i2"])
     user = UserRow("u1", state.decayed_to(reference_us), {"tier": "gold"})
     write_snapshot(path, [user], LAYOUT, reference_us=reference_us, declared=("tier",), known=KNOWN)
     return UserSnapshot(path)
@@ -60,7 +69,8 @@ def test_an_event_is_seen_by_the_next_page_of_its_user_and_by_no_earlier_one(ope
     before, after = (store.features("u2", "bags", T0 + 2 * HOUR + us) for us in (0, 1))
     assert before["user_click_24h"] == 0
     assert after["user_click_24h"] == pytest.approx(1)
-    assert (after["user_hero_click_1h"], after["user_top_family"], after["tier"]) == (pytest.approx(1), "alike", None)
+    assert after["user_hero_click_1h"] == pytest.approx(1)
+    assert (after["user_family_lift_24h_alike"] > 0, after["tier"]) == (True, None)
     assert store.features("u1", "bags", T0 + 3 * HOUR)["user_click_1h"] == pytest.approx(0.5 + 0.5**4)
     assert store.features("u3", "bags", T0 + 3 * HOUR)["user_click_1h"] == 0
 
@@ -68,6 +78,12 @@ def test_an_event_is_seen_by_the_next_page_of_its_user_and_by_no_earlier_one(ope
 def test_any_order_and_any_number_of_arrivals_give_the_same_features(open_store) -> None:
     random = np.random.default_rng(7)
     kinds, modules, items = ("click", "cart", "purchase"), ("m1", "m2", "new", None), ("i1", "i2", "new", None)
+    pages = [
+        PageRow(
+            f"p{n}", T0 + round(random.uniform(0, 90) * HOUR), "u1", f"i{n % 3}", ("m1", "m2", "m1", "new")[: n % 5]
+        )
+        for n in range(100)
+    ]
     events = [
         event(n, str(random.choice(kinds)), random.uniform(0, 90), module_id=modules[n % 4], item_id=items[n // 4 % 4])
         for n in range(200)
@@ -76,41 +92,38 @@ def test_any_order_and_any_number_of_arrivals_give_the_same_features(open_store)
     store = open_store()
     for part in np.array_split(random.permutation(np.tile(np.arange(200), 3)), 20):
         store.fold([events[place] for place in part])
+        store.see([pages[place] for place in part if place < 100])
     features = store.features("u1", "bags", at_us)
-    assert store.fold(events) == 0
+    assert (store.fold(events), store.see(pages)) == (0, 0)
     assert features == open_store().features("u1", "bags", at_us)
 
     state = UserState(LAYOUT)
-    state.add("click", T0 - HOUR, family="bought", category="shoes")
-    clicks: dict[str | None, EventRow] = {}
-    for row in sorted(events, key=lambda row: row.ts):
-        module = row.module_id if row.module_id in KNOWN.families else None
-        if row.kind == "click" and module and row.item_id:
-            clicks[row.item_id] = row
-        elif row.kind != "click" and not module:
-            click = clicks.get(row.item_id)
-            module = click.module_id if click and row.ts - click.ts <= 48 * HOUR else None
+    state.add("click", T0 - HOUR, **KNOWN.modules["m2"], **KNOWN.items["i2"])
+    for row in events:
         if row.ts < at_us:
-            of = {"family": KNOWN.families.get(module or ""), "category": KNOWN.categories.get(row.item_id or "")}
-            state.add(row.kind, row.ts, **of)
+            state.add(
+                row.kind, row.ts, **KNOWN.modules.get(row.module_id or "", {}), **KNOWN.items.get(row.item_id or "", {})
+            )
+    for page in pages:
+        if page.ts < at_us:
+            state.add("view", page.ts, **KNOWN.items.get(page.item_id, {}))
+            for module_id in page.module_ids:
+                state.add("shown", page.ts, **KNOWN.modules.get(module_id, {}))
     expected = page_counters(state.decayed_to(at_us), "bags", LAYOUT)
-    for names, close in ((LAYOUT.numeric_names, pytest.approx), (LAYOUT.categorical_names, dict)):
-        assert {name: features[name] for name in names} == close({name: expected[name] for name in names})
+    assert {name: features[name] for name in LAYOUT.names} == pytest.approx(expected)
 
 
-def test_a_purchase_without_a_page_is_of_the_module_whose_click_led_to_its_item_even_if_that_comes_later(
-    open_store,
-) -> None:
+def test_a_page_that_was_shown_is_known_to_the_next_one_of_its_user_once(open_store) -> None:
     store = open_store()
-    nowhere = {"page_id": None, "module_id": None}
-    store.fold([event(1, "purchase", 3, **nowhere), event(2, "purchase", 51, user_id="u2", **nowhere)])
-    assert store.features("u1", None, T0 + 4 * HOUR)["user_family_purchase_24h_bought"] == 0
-    store.fold([event(3, at=-1, module_id="m2"), event(4, at=2, user_id="u2", module_id="m2")])
-    bought = store.features("u1", None, T0 + 4 * HOUR)
-    assert bought["user_family_purchase_24h_bought"] == pytest.approx(2 ** (-1 / 24))
-    assert bought["user_click_24h"] == pytest.approx(2 ** (-5 / 24))  # the click before the snapshot is in it
-    # 49 hours after the click is too long.
-    assert store.features("u2", None, T0 + 52 * HOUR)["user_family_purchase_24h_bought"] == 0
+    page = PageRow("p1", T0 + HOUR, "u2", "i1", ("m1", "m2", "m1"))
+    nobodys = page._replace(page_id="p2", user_id=None)
+    assert (store.see([page, nobodys]), store.see([page._replace(ts=T0 + 2 * HOUR)])) == (1, 0)
+    own, later = (store.features("u2", "bags", T0 + HOUR + us) for us in (0, 1))
+    assert {value for value in own.values() if value is not None} == {0.0}
+    assert later["user_hero_view_1h"] == pytest.approx(1)
+    assert later["user_topic_view_24h_t0"] == pytest.approx(0.75 / 2)
+    assert later["user_family_lift_24h_alike"] == pytest.approx(np.log(1 / (1 + 2 * 0.1)))
+    assert later["user_click_24h"] == 0
 
 
 def test_a_newer_snapshot_starts_clean_and_an_older_one_counts_again(open_store) -> None:

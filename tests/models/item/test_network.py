@@ -106,9 +106,11 @@ def _by_formula(model, page, modules):
     }[model.config.architecture]()
     result = []
     met = linear("fit_of_page", h_x)
-    for o, h in zip(outputs, h_m, strict=True):
+    for o, h, module in zip(outputs, h_m, modules, strict=True):
         joined = np.concatenate([w["from_output.weight"], w["from_module.weight"]], 1)  # W · [o ; h_m]
         sums = joined @ np.concatenate([o, h]) + w["from_module.bias"]
+        columns = model.module_columns[module].numpy()
+        sums += w["from_about.weight"] @ [page[1][0, column - 1] if column else 0 for column in columns]
         fit = (met * linear("fit_of_module", h)).reshape(len(HEADS), -1).sum(1)
         if model.config.above == "chosen":
             met = met + w["fit_of_above.weight"] @ h
@@ -300,22 +302,19 @@ def test_table_of_modules_must_fit():
 
 
 def _table(model):
-
     return ModuleTable(
         model.family_of.numpy(),
         model.module_categorical.numpy(),
         model.module_numeric.numpy(),
         model.module_tokens.numpy(),
+        model.module_columns.numpy() - 1,
     )
 
 
 def test_dropout_drops_counters_and_nothing_else() -> None:
     size = replace(SIZE, numerics=5)
     whole = inputs.model(size, seed=1)
-    tables = (whole.family_of, whole.module_categorical, whole.module_numeric, whole.module_tokens)
-    network = PageNetwork(
-        replace(whole.config, dropout=0.9, counters=3), ModuleTable(*(each.numpy() for each in tables))
-    )
+    network = PageNetwork(replace(whole.config, dropout=0.9, counters=3), _table(whole))
     seen: list[torch.Tensor] = []
     network.page_fields.register_forward_hook(lambda module, arguments, _: seen.append(arguments[1]))
     pages = inputs.pages(size, 400, 1)

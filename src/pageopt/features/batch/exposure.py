@@ -3,13 +3,14 @@
 Counts are of the whole traffic, before pages are sampled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import ibis.expr.types as ir
 import numpy as np
 
 from pageopt.config import SlotBiasParams
+from pageopt.features.batch.module_table import smoothed_ctr
 from pageopt.features.batch.sampling import EXPLORATION
 from pageopt.features.slot_bias import SlotBias, examination_curves
 
@@ -82,6 +83,16 @@ def _by_slot(rows: Exposure, counts: np.ndarray, platforms: list[str], slots: in
     """`counts` `[rows]` added up by slot, `[slots]`, for each platform; without platforms of all, under no name."""
     groups = {name: rows.platform == name for name in platforms} or {"": np.ones(len(rows.slot), dtype=bool)}
     return {name: np.bincount(rows.slot[mine], weights=counts[mine], minlength=slots) for name, mine in groups.items()}
+
+
+def usual_clicks(exposure: Exposure, values: Sequence[str], prior_views: float) -> dict[str, float]:
+    """Clicks that a module gets each time it is shown, by its value; `values` `[M]` is one property of the modules."""
+    names, code = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    views, clicks = (
+        np.bincount(code[exposure.module], weights=counts, minlength=len(names))
+        for counts in (exposure.views, exposure.clicks)
+    )
+    return dict(zip(names.tolist(), smoothed_ctr(views, clicks, prior_views).tolist(), strict=True))
 
 
 def module_counts(exposure: Exposure, modules: int) -> tuple[np.ndarray, np.ndarray, str | None]:

@@ -11,7 +11,6 @@ import pyarrow as pa
 from pageopt.config import FeatureParams
 from pageopt.errors import ContractError
 from pageopt.features.batch.labels import resolve
-from pageopt.features.counters import CounterLayout
 from pageopt.problems.base import Problem, Subject
 from pageopt.tables.database import Database, store
 from pageopt.tables.time import microseconds
@@ -25,19 +24,19 @@ class Logs:
 
     Attributes:
         connection: the database they are in.
-        families, categories: sorted names.
-        modules: the contract's columns and declared ones, and module (place by module_id), family_code.
-        items: the contract's columns and declared ones, and category_code.
+        categories: sorted names.
+        modules: the contract's columns and declared ones, and module (place by module_id).
+        items: the contract's columns and declared ones, and item (place by item_id), category_code.
         users: user (place by user_id), user_id, and declared columns, of every user that any table names.
-        pages: page, page_id, user (null for nobody), us (microseconds), platform, policy, category (code).
+        pages: page, page_id, user (null for nobody), us (microseconds), platform, policy, and item and category (code)
+            of what it is about.
         shown: page, slot, module, propensity of every impression.
-        events: seq (in the order of (ts, event_id)), event_id, us, visitor, user, kind, category (code), and page,
-            slot, module of the impression it belongs to (null where there is none), family (code, null where unknown).
+        events: seq (in the order of (ts, event_id)), event_id, us, visitor, user, kind, item, named_module, and page,
+            slot, module of the impression it belongs to (null where there is none).
         checked: the Parquet tables themselves, by name.
     """
 
     connection: Database
-    families: tuple[str, ...]
     categories: tuple[str, ...]
     modules: ir.Table
     items: ir.Table
@@ -51,10 +50,6 @@ class Logs:
     def module_ids(self) -> list[str]:
         """By place."""
         return self.modules.order_by("module").select("module_id").to_pyarrow()["module_id"].to_pylist()
-
-    def of_users(self, layout: CounterLayout) -> ir.Table:
-        """Events of known users: user, us, seq, kind and the codes of what they are counted by."""
-        return self.events.filter(self.events.user.notnull()).select("user", "us", "seq", "kind", *layout.by)
 
     def chunks(self, *tables: ir.Table) -> list[tuple[int, int]]:
         """Ranges of users, first and last, that share out the rows of the tables."""
@@ -73,20 +68,22 @@ def read_logs(
     }
     if (checked / "users").is_dir():
         source["users"] = _parquet(connection, checked, "users")
-    families, categories = _names(source["modules"].family), _names(source["items"].category)
-    modules = _modules(connection, source["modules"], families)
+    categories = names_of(source["items"].category)
+    numbered = source["modules"].mutate(module=ibis.row_number().over(order_by="module_id").cast("int32"))
+    modules = store(connection, "modules", numbered)
     items = source["items"].left_join(_codes(connection, "category", categories), "category").drop("category_right")
-    items = store(connection, "items", items.rename(category_code="code"))
+    items = items.rename(category_code="code").mutate(item=ibis.row_number().over(order_by="item_id"))
+    items = store(connection, "items", items)
     users = _users(connection, source, features)
     pages = _pages(connection, problem.subject, source["pages"], items, users)
     by_page = pages.select("page", "page_id")
-    by_module = modules.select("module", "module_id", "family_code")
+    by_module = modules.select("module", "module_id")
     shown = source["impressions"].join(by_page, "page_id").join(by_module, "module_id")
     shown = store(connection, "shown", shown.select("page", "slot", "module", "propensity").order_by("page"))
     events = _events(connection, source["events"], by_page, by_module, items, users)
     resolved = store(connection, "resolved", resolve(events, shown, purchase_window_hours))
-    events = store(connection, "events", _with_impression(events, resolved, modules))
-    return Logs(connection, families, categories, modules, items, users, pages, shown, events, source)
+    events = store(connection, "events", _with_impression(events, resolved))
+    return Logs(connection, categories, modules, items, users, pages, shown, events, source)
 
 
 def _parquet(connection: Database, checked: Path, name: str) -> ir.Table:
@@ -96,7 +93,8 @@ def _parquet(connection: Database, checked: Path, name: str) -> ir.Table:
     return connection.read_parquet([str(file) for file in files], table_name=f"checked_{name}")
 
 
-def _names(column: ir.StringColumn) -> tuple[str, ...]:
+def names_of(column: ir.StringColumn) -> tuple[str, ...]:
+    """The values of a column, sorted."""
     names = column.as_table().distinct().to_pyarrow().column(0).to_pylist()
     return tuple(sorted(name for name in names if name is not None))
 
@@ -105,11 +103,6 @@ def _codes(connection: Database, column: str, names: tuple[str, ...]) -> ir.Tabl
     """The names, in `column`, with their places, in code."""
     table = pa.table({column: pa.array(names, pa.string()), "code": pa.array(range(len(names)), pa.int64())})
     return store(connection, f"{column}_codes", ibis.memtable(table))
-
-
-def _modules(connection: Database, modules: ir.Table, families: tuple[str, ...]) -> ir.Table:
-    coded = modules.join(_codes(connection, "family", families), "family").rename(family_code="code")
-    return store(connection, "modules", coded.mutate(module=ibis.row_number().over(order_by="module_id").cast("int32")))
 
 
 def _users(connection: Database, source: dict[str, ir.Table], features: FeatureParams) -> ir.Table:
@@ -127,9 +120,9 @@ def _users(connection: Database, source: dict[str, ir.Table], features: FeatureP
 def _pages(connection: Database, subject: Subject, pages: ir.Table, items: ir.Table, users: ir.Table) -> ir.Table:
     pages = pages.mutate(us=microseconds(pages.ts))
     pages = pages.mutate(page=ibis.row_number().over(order_by=["us", "page_id"]))
-    subjects = items.select(**{subject.named: subject.key, "category": "category_code"})
+    subjects = items.select("item", **{subject.named: subject.key, "category": "category_code"})
     pages = pages.left_join(subjects, subject.named).left_join(users.select("user", "user_id"), "user_id")
-    columns = ("page", "page_id", "user", "us", "platform", "policy", "category")
+    columns = ("page", "page_id", "user", "us", "platform", "policy", "item", "category")
     return store(connection, "pages", pages.select(*columns).order_by("page"))
 
 
@@ -143,19 +136,14 @@ def _events(
     joined = (
         events.left_join(pages, "page_id")
         .left_join(modules, "module_id")
-        .left_join(items.select("item_id", category="category_code"), "item_id")
+        .left_join(items.select("item_id", "item"), "item_id")
         .left_join(users.select("user", "user_id"), "user_id")
     )
-    columns = ("seq", "event_id", "us", "visitor", "user", "kind", "item_id", "page", "slot", "module", "category")
-    return store(connection, "named_events", joined.select(*columns, named_family="family_code"))
+    columns = ("seq", "event_id", "us", "visitor", "user", "kind", "item_id", "item", "page", "slot", "module")
+    return store(connection, "named_events", joined.select(*columns))
 
 
-def _with_impression(events: ir.Table, resolved: ir.Table, modules: ir.Table) -> ir.Table:
+def _with_impression(events: ir.Table, resolved: ir.Table) -> ir.Table:
     """Events with the impression they belong to in place of the one they name."""
-    events = events.drop("page", "slot", "module").left_join(resolved, "seq").drop("seq_right")
-    families = modules.select("module", "family_code")
-    events = events.left_join(families, "module").drop("module_right")
-    # A click is on the module it names, even where that was not logged as shown.
-    named = ibis.ifelse(events.kind == "click", events.named_family, None)
-    events = events.mutate(family=events.family_code.fill_null(named))
-    return events.drop("family_code", "named_family", "item_id")
+    events = events.rename(named_module="module").drop("page", "slot", "item_id")
+    return events.left_join(resolved, "seq").drop("seq_right")

@@ -1,6 +1,6 @@
 """Prepared pages to Parquet, a row group at a time: sparse rows of the database become columns a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pageopt.features.batch.user_features import on_pages
 from pageopt.features.counters import CounterLayout
 from pageopt.features.schema import LABELS
 
@@ -20,20 +19,20 @@ _GROUPS_A_PART = 8
 
 @dataclass(frozen=True)
 class PageTables:
-    """What a prepared page is put together from; each has the column page, or point, the number of the page.
+    """What a prepared page is put together from; each has the column page, the number of the page.
 
     Attributes:
         kept: one row a page: identity, context and declared columns, weight, split.
         shown: slot, module, propensity.
         labels: slot, click, intent, purchase, attributed.
-        counters: of each group by its name, from `user_features`; and the top key's code by the name of its column.
+        counters: what pages get of their users' counters, from `page_counters`.
         candidates: lists of module_id, for the pages that keep them.
     """
 
     kept: ir.Table
     shown: ir.Table
     labels: ir.Table
-    counters: Mapping[str, ir.Table]
+    counters: ir.Table
     candidates: ir.Table
 
 
@@ -70,8 +69,7 @@ class PageWriter:
 
     def _between(self, table: ir.Table, pages: np.ndarray) -> pa.Table:
         """Rows of these pages (and of others between them that were not kept)."""
-        key = table["page"] if "page" in table.columns else table["point"]
-        return table.filter(key.between(int(pages[0]), int(pages[-1]))).to_pyarrow()
+        return table.filter(table.page.between(int(pages[0]), int(pages[-1]))).to_pyarrow()
 
     def _group(self, pages: np.ndarray, split: str) -> pa.Table:
         kept = self._between(self.tables.kept, pages).sort_by("page")
@@ -84,20 +82,12 @@ class PageWriter:
         return pa.table(columns)
 
     def _counters(self, pages: np.ndarray) -> dict[str, pa.Array]:
-        columns: dict[str, pa.Array] = {}
-        for group in self.layout.groups:
-            rows = self._between(self.tables.counters[group.name], pages)
-            place = np.searchsorted(pages, rows["point"].to_numpy())
-            numbers = on_pages(rows, place, group, self.layout, len(pages))
-            columns |= {name: pa.array(values) for name, values in numbers.items()}
-        for group in self.layout.groups:
-            if group.top:
-                rows = self._between(self.tables.counters[group.top], pages)
-                text = np.full(len(pages), None, dtype=object)
-                place = np.searchsorted(pages, rows["point"].to_numpy())
-                text[place] = np.array(group.keys, dtype=object)[rows["top"].to_numpy()]
-                columns[group.top] = pa.array(text, pa.string())
-        return columns
+        rows = self._between(self.tables.counters, pages)
+        place = np.searchsorted(pages, rows["page"].to_numpy())
+        values = np.zeros((len(self.layout.names), len(pages)), dtype=np.float32)
+        for column, name in zip(values, self.layout.names, strict=True):
+            column[place] = rows[name].to_numpy()
+        return dict(zip(self.layout.names, map(pa.array, values), strict=True))
 
     def _slotted(self, pages: np.ndarray) -> dict[str, pa.Array]:
         """List columns of K values: what each slot showed, and what came of it."""

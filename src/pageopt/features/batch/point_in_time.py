@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from pageopt.errors import ContractError
 from pageopt.features.batch.logs import Logs
-from pageopt.features.counters import FLOOR, CounterLayout, UserState, page_counters
+from pageopt.features.batch.user_events import UserEvents
+from pageopt.features.counters import CounterLayout, Key, UserState, page_counters
 
 SAMPLE = 200  # pages whose features are recomputed by brute force
-_NOTHING = 10 * FLOOR  # a counter at the floor may fall on either side of it
+_NOTHING = 1e-9  # what has faded so far is no knowledge, and rounding is as large where shares and lifts are near 0
 
 
 class UserEvent(NamedTuple):
@@ -20,7 +21,7 @@ class UserEvent(NamedTuple):
 
     us: int
     kind: str
-    of: Mapping[str, str | None]
+    of: Mapping[str, Key]
 
 
 @dataclass(frozen=True)
@@ -62,28 +63,12 @@ def assert_point_in_time(
             state = state.decayed_to(page.us)
         for name, expected in page_counters(state, page.category, layout).items():
             given = page.features[name]
-            if isinstance(expected, float):
-                same = given is not None and abs(given - expected) <= tolerance * expected + _NOTHING
-            else:
-                same = given == expected or _ties(state, name, given, expected, layout, tolerance)
-            if not same:
+            if given is None or not abs(given - expected) <= tolerance * abs(expected) + _NOTHING:
                 raise ContractError(
                     f"Feature {name} of page {page.page_id} is {given!r}, but events before it give {expected!r}. It "
                     "uses events at or after the page's own time, or misses earlier ones: a fault in "
                     "pageopt.features.batch.user_features, not in your logs. Do not train on this data."
                 )
-
-
-def _ties(
-    state: UserState | None, name: str, given: str | None, expected: str | None, layout: CounterLayout, tolerance: float
-) -> bool:
-    """Whether two names for the top differ by rounding only."""
-    if state is None or given is None or expected is None:
-        return False
-    group = next(group for group in layout.groups if group.top == name)
-    clicks = state.values[group.name][:, group.kinds.index("click"), layout.longest]
-    place = {key: index for index, key in enumerate(group.keys)}
-    return given in place and bool(clicks[place[given]] >= clicks[place[expected]] * (1 - tolerance))
 
 
 def sample(kept: ir.Table) -> set[str]:
@@ -104,13 +89,16 @@ def moments(pages: pa.Table, sampled: set[str], category: str, layout: CounterLa
     ]
 
 
-def events_of(pages: Sequence[PageMoment], logs: Logs, layout: CounterLayout) -> dict[str, list[UserEvent]]:
-    """All events of the pages' users by user_id, as `assert_point_in_time` wants them."""
+def events_of(
+    pages: Sequence[PageMoment], logs: Logs, events: UserEvents, layout: CounterLayout
+) -> dict[str, list[UserEvent]]:
+    """All `events` of the pages' users by user_id, as `assert_point_in_time` wants them."""
     users = logs.users.select("user", "user_id")
     mine = users.filter(users.user_id.isin(sorted({page.user_id for page in pages if page.user_id is not None})))
-    keys = {group.by: group.keys for group in layout.groups if group.by}
-    events: dict[str, list[UserEvent]] = {}
-    for row in logs.of_users(layout).join(mine, "user").order_by("seq").to_pyarrow().to_pylist():
-        of = {by: None if row[by] is None else names[row[by]] for by, names in keys.items()}
-        events.setdefault(row["user_id"], []).append(UserEvent(row["us"], row["kind"], of))
-    return events
+    rows = events.rows.join(mine, "user")
+    keyed = [(group.by, group.of, events.keys_of(group, rows)) for group in layout.groups if group.by]
+    found: dict[str, list[UserEvent]] = {}
+    for row in rows.to_pyarrow().to_pylist():
+        of = {by: keys.get(row[what]) for by, what, keys in keyed}
+        found.setdefault(row["user_id"], []).append(UserEvent(row["us"], row["kind"], of))
+    return found

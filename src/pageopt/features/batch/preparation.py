@@ -12,21 +12,24 @@ from pathlib import Path
 
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pageopt.check.findings import Shape
 from pageopt.config import FeatureParams, PrepareParams
 from pageopt.features.batch import point_in_time, traffic
 from pageopt.features.batch.context import candidates, with_context
-from pageopt.features.batch.exposure import Exposure, module_counts, slot_bias_of
+from pageopt.features.batch.exposure import Exposure, module_counts, slot_bias_of, usual_clicks
 from pageopt.features.batch.labels import labels_of
-from pageopt.features.batch.logs import Logs, read_logs
+from pageopt.features.batch.logs import Logs, names_of, read_logs
 from pageopt.features.batch.module_table import encoder_columns, module_table
 from pageopt.features.batch.page_counters import count
 from pageopt.features.batch.page_writer import PageTables, PageWriter
 from pageopt.features.batch.sampling import sample
 from pageopt.features.batch.snapshot_rows import write_users
 from pageopt.features.batch.split import SPLITS, split_times
+from pageopt.features.batch.topics import item_topics
+from pageopt.features.batch.user_events import UserEvents, user_events
 from pageopt.features.counters import CounterLayout
 from pageopt.features.encoder import Encoder
 from pageopt.features.prepared import PrepareReport, Schema
@@ -37,7 +40,7 @@ from pageopt.problems.fields import Field
 from pageopt.tables.database import Database, store
 from pageopt.tables.parquet import ParquetColumns
 
-STEPS = ("read logs", "labels", "split and sample", "counters", "pages", "slots and modules", "encoder", "users")
+STEPS = ("read logs", "labels", "split and sample", "slots and modules", "counters", "pages", "encoder", "users")
 _COUNTED = {"clicks": "click", "intents": "intent", "purchases": "purchase"}
 
 
@@ -67,8 +70,6 @@ def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> Pr
     slots = Shape.read(job.checked / "shape.json").slots
     progress("read logs")
     logs = read_logs(job.connection, job.problem, job.checked, job.features, job.params.purchase_window_hours)
-    layout = CounterLayout(**job.params.counters.model_dump(), families=logs.families, categories=logs.categories)
-    fields = page_fields(job.problem, job.features, layout)
     progress("labels")
     labels = store(job.connection, "labels", labels_of(logs.events, job.params).order_by("page"))
     progress("split and sample")
@@ -76,19 +77,22 @@ def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> Pr
     logged = store(job.connection, "traffic", traffic.traffic_of(logs.pages, labels, times))
     sampled, rates = sample(logged, job.params.sampling)
     kept = store(job.connection, "kept", sampled)
-    progress("counters")
-    counters = count(kept, logs, layout)
-    progress("pages")
-    counts = _write_pages(job, _page_tables(job, logs, kept, labels, counters), logs, layout, slots, fields)
     progress("slots and modules")
     shown = Exposure.of(logged.filter(logged.split == "train"), logs.shown, labels)
     bias, modules, notes = _write_modules(job, logs, shown, slots)
+    progress("counters")
+    topics = item_topics(logs.items.order_by("item").to_pyarrow(), job.params.counters.topics)
+    layout = _layout(job, logs, shown, modules, topics)
+    fields = page_fields(job.problem, job.features, layout)
+    events = user_events(logs, layout, topics)
+    counters = count(kept, logs, events, layout)
+    progress("pages")
+    counts = _write_pages(job, _page_tables(job, logs, kept, labels, counters), logs, events, layout, slots, fields)
     progress("encoder")
     _fit_encoder(job, fields, modules, slots)
     progress("users")
     declared = tuple(column.name for column in job.features.users)
-    window = job.params.purchase_window_hours
-    users = write_users(job.prepared / "users.sqlite", logs, layout, declared, window)
+    users = write_users(job.prepared / "users.sqlite", logs, events, layout, declared)
     _schema(job, logs, layout, slots, fields, counts).write(job.prepared / "schema.json")
     return PrepareReport(
         **counts,
@@ -103,14 +107,34 @@ def prepare(job: Job, progress: Callable[[str], None] = lambda step: None) -> Pr
     )
 
 
-def _page_tables(job: Job, logs: Logs, kept: ir.Table, labels: ir.Table, counters: dict[str, ir.Table]) -> PageTables:
+def _layout(job: Job, logs: Logs, shown: Exposure, modules: pa.Table, topics: pa.Table) -> CounterLayout:
+    """The counters of section prepare, by what the logs hold."""
+    params, prior_views = job.params.counters, job.params.slot_bias.smoothing_views
+    number = 1 + (pc.max(topics["key"]).as_py() if len(topics) else -1)
+    return CounterLayout(
+        half_lives_hours=params.half_lives_hours,
+        kinds=params.kinds,
+        categories=logs.categories,
+        topics=tuple(f"{topic:02}" for topic in range(number)),
+        lifts={by: usual_clicks(shown, modules[by].to_pylist(), prior_views) for by in params.lifts},
+        prior_clicks=params.prior_clicks,
+    )
+
+
+def _page_tables(job: Job, logs: Logs, kept: ir.Table, labels: ir.Table, counters: ir.Table) -> PageTables:
     context = store(job.connection, "context", with_context(kept, logs, job.problem, job.features))
     lists = store(job.connection, "candidates", candidates(kept, logs))
     return PageTables(context, logs.shown, labels, counters, lists)
 
 
 def _write_pages(
-    job: Job, tables: PageTables, logs: Logs, layout: CounterLayout, slots: int, fields: tuple[Field, ...]
+    job: Job,
+    tables: PageTables,
+    logs: Logs,
+    events: UserEvents,
+    layout: CounterLayout,
+    slots: int,
+    fields: tuple[Field, ...],
 ) -> dict[str, dict[str, int]]:
     """Write the splits, hold a sample of their features against the events, and count what was written by split."""
     columns = (*job.problem.identity, *(field.name for field in fields if field.source != "counter"))
@@ -124,7 +148,7 @@ def _write_pages(
             for name, label in _COUNTED.items():
                 counts[name][split] += int(group[label].combine_chunks().flatten().to_numpy().sum())
             moments += point_in_time.moments(group, sampled, job.problem.category, layout)
-    point_in_time.assert_point_in_time(moments, point_in_time.events_of(moments, logs, layout), layout)
+    point_in_time.assert_point_in_time(moments, point_in_time.events_of(moments, logs, events, layout), layout)
     return counts
 
 
@@ -160,7 +184,7 @@ def _schema(
 ) -> Schema:
     return Schema(
         slots=slots,
-        families=logs.families,
+        families=names_of(logs.modules.family),
         modules=len(logs.module_ids),
         observed=traffic.observed(logs.shown),
         has_purchase=counts["purchases"]["train"] > 0,

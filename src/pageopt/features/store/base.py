@@ -22,6 +22,16 @@ class EventRow(NamedTuple):
     received: int = 0
 
 
+class PageRow(NamedTuple):
+    """A page that was shown: `ts` in microseconds since 1970 UTC, the item it is about, modules from top to bottom."""
+
+    page_id: str
+    ts: int
+    user_id: str | None
+    item_id: str
+    module_ids: tuple[str, ...]
+
+
 class UserReader(Protocol):
     """Features of users by id."""
 
@@ -41,8 +51,12 @@ class UserStore(UserReader, Protocol):
     def fold(self, events: Iterable[EventRow]) -> int:
         """Count events, each `event_id` once, and return how many were new.
 
-        They may come late, in any order and again: the features are the same. An event counts by family and category
-        as it does in stage prepare, where its module and item are known, and not at all without a user. Raises
-        StoreError where nothing was kept.
+        They may come late, in any order and again: the features are the same. An event counts by what its module and
+        item are, where they are known, as it does in stage prepare, and not at all without a user. Raises StoreError
+        where nothing was kept.
         """
+        ...
+
+    def see(self, pages: Iterable[PageRow]) -> int:
+        """Count pages as looked at, and their modules as shown, each `page_id` once; otherwise as `fold`."""
         ...

@@ -1,42 +1,37 @@
 """What a user's events count for when they are read: one rule for every store, and that of `pageopt.features.batch`."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pageopt.features.counters import UserState
-from pageopt.features.store.base import EventRow
+from pageopt.features.counters import SHOWN, VIEW, Key, UserState
+from pageopt.features.store.base import EventRow, PageRow
+
+Keys = Mapping[str, Key]
+"""What a module or an item counts for, by `CounterGroup.by`."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the logs know of modules and items.
+    """What the logs know of modules and items. By id: all modules, and the items at hand, or all."""
 
-    Attributes:
-        families: by module_id.
-        categories: by item_id; of the items at hand, or of all.
-        window_us: how long after its click an event on the same item still belongs to that click's module.
-    """
-
-    families: Mapping[str, str]
-    categories: Mapping[str, str]
-    window_us: int
+    modules: Mapping[str, Keys]
+    items: Mapping[str, Keys]
 
 
-def fold(state: UserState, events: Iterable[EventRow], known: Known, since_us: int) -> None:
-    """Add one user's events, in the order of (ts, event_id), to the user's state, which has those before `since_us`.
-
-    An event is of the module that it names on a page. An intent event or purchase that names none is of the module
-    whose click last led to its item, be it before `since_us`.
-    """
-    clicks: dict[str | None, tuple[int, str]] = {}
+def fold(state: UserState, events: Iterable[EventRow], known: Known) -> None:
+    """Add one user's events to the user's state, which has none of them."""
     for event in events:
-        family = known.families.get(event.module_id or "")
-        shown = event.page_id is not None and family is not None
-        if event.kind == "click":
-            if shown and family and event.item_id is not None:
-                clicks[event.item_id] = event.ts, family
-        elif not shown:
-            clicked, family = clicks.get(event.item_id, (0, None))
-            family = family if event.ts - clicked <= known.window_us else None
-        if event.ts >= since_us:
-            state.add(event.kind, event.ts, family=family, category=known.categories.get(event.item_id or ""))
+        of = {**known.items.get(event.item_id or "", {}), **known.modules.get(event.module_id or "", {})}
+        state.add(event.kind, event.ts, **of)
+
+
+def see(state: UserState, pages: Iterable[PageRow], known: Known) -> None:
+    """Add one user's views of pages, and what these showed, to the user's state, which has none of them."""
+    for page in pages:
+        state.add(VIEW, page.ts, **known.items.get(page.item_id, {}))
+        shown: dict[str, Counter[str]] = {}
+        for module_id in page.module_ids:
+            for by, key in known.modules.get(module_id, {}).items():
+                shown.setdefault(by, Counter())[str(key)] += 1
+        state.add(SHOWN, page.ts, **shown)

@@ -17,19 +17,19 @@ import numpy as np
 
 from pageopt.errors import ContractError
 from pageopt.features.counters import CounterGroup, CounterLayout, UserState, page_counters
-from pageopt.features.store.base import EventRow
-from pageopt.features.store.folding import Known, fold
+from pageopt.features.store.base import EventRow, PageRow
+from pageopt.features.store.folding import Keys, Known, fold, see
 
-_FORMAT = 2
+_FORMAT = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (user_id TEXT PRIMARY KEY, state BLOB, declared TEXT) WITHOUT ROWID;
-CREATE TABLE modules (module_id TEXT PRIMARY KEY, family TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE items (item_id TEXT PRIMARY KEY, category TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE modules (module_id TEXT PRIMARY KEY, keys TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (item_id TEXT PRIMARY KEY, keys TEXT NOT NULL) WITHOUT ROWID;
 """
 # One statement for any number of items.
-_CATEGORIES = "SELECT item_id, category FROM items WHERE item_id IN (SELECT value FROM json_each(?))"
-_NOTHING = Known({}, {}, 0)
+_ITEMS = "SELECT item_id, keys FROM items WHERE item_id IN (SELECT value FROM json_each(?))"
+_NOTHING = Known({}, {})
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ def write_snapshot(
             "counters": layout.to_json(),
             "reference_us": reference_us,
             "declared": list(declared),
-            "window_us": known.window_us,
         }
         with connection:
             connection.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
             connection.executemany("INSERT INTO users VALUES (?, ?, ?)", rows())
-            connection.executemany("INSERT INTO modules VALUES (?, ?)", known.families.items())
-            connection.executemany("INSERT INTO items VALUES (?, ?)", known.categories.items())
+            for name, keys in (("modules", known.modules), ("items", known.items)):
+                texts = ((key, json.dumps(of, ensure_ascii=False)) for key, of in keys.items())
+                connection.executemany(f"INSERT INTO {name} VALUES (?, ?)", texts)
         connection.execute("VACUUM")
     finally:
         connection.close()
@@ -132,7 +132,6 @@ class UserSnapshot:
         layout: the counters it holds.
         reference_us: the time its counters stand at, microseconds since 1970 UTC.
         declared: names of the declared user columns.
-        window_us: see `Known`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,8 +149,7 @@ class UserSnapshot:
             self.layout = CounterLayout.from_json(meta["counters"])
             self.reference_us: int = meta["reference_us"]
             self.declared: tuple[str, ...] = tuple(meta["declared"])
-            self.window_us: int = meta["window_us"]
-            self._families = dict(self._rows("SELECT module_id, family FROM modules"))
+            self._modules = _keys(self._rows("SELECT module_id, keys FROM modules"))
         except (sqlite3.DatabaseError, KeyError, ValueError, TypeError) as error:
             raise ContractError(
                 f"The user snapshot {path} cannot be read ({error}). Run stage prepare, or export the bundle again."
@@ -174,26 +172,32 @@ class UserSnapshot:
         return None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
 
     def features(
-        self, user_id: str | None, category: str | None, at_us: int, events: Sequence[EventRow] = ()
+        self,
+        user_id: str | None,
+        category: str | None,
+        at_us: int,
+        events: Sequence[EventRow] = (),
+        pages: Sequence[PageRow] = (),
     ) -> dict[str, Any]:
-        """As `UserReader.features`, with `events` of the user before `at_us` counted: see `folding.fold`."""
+        """As `UserReader.features`, with `events` and `pages` of the user before `at_us` counted: see `folding`."""
         row = self._row(user_id)
         state = None if row is None or row[0] is None else unpack(row[0], self.layout, self.reference_us)
-        if events and state is None:
+        if (events or pages) and state is None:
             state = UserState(self.layout, self.reference_us)
         if state is not None:
             state = state.decayed_to(max(at_us, self.reference_us))
-            fold(state, events, self._known(events), self.reference_us)
-        features = page_counters(state, category, self.layout)
+            if events or pages:
+                known = self._known({row.item_id for row in events} | {row.item_id for row in pages})
+                fold(state, events, known)
+                see(state, pages, known)
+        features: dict[str, Any] = {**page_counters(state, category, self.layout)}
         declared = {} if row is None or row[1] is None else json.loads(row[1])
         for name in self.declared:
             features[name] = declared.get(name)
         return features
 
-    def _known(self, events: Sequence[EventRow]) -> Known:
-        items = sorted({event.item_id for event in events if event.item_id is not None})
-        categories = dict(self._rows(_CATEGORIES, json.dumps(items))) if items else {}
-        return Known(self._families, categories, self.window_us)
+    def _known(self, items: set[str | None]) -> Known:
+        return Known(self._modules, _keys(self._rows(_ITEMS, json.dumps(list(items)))))
 
     def _row(self, user_id: str | None) -> tuple[bytes | None, str | None] | None:
         if user_id is None:
@@ -203,3 +207,7 @@ class UserSnapshot:
         except sqlite3.DatabaseError as error:
             raise ContractError(f"The user snapshot {self._path} cannot be read ({error}). Export it again.") from None
         return (rows[0][0], rows[0][1]) if rows else None
+
+
+def _keys(rows: Iterable[tuple[str, str]]) -> dict[str, Keys]:
+    return {key: json.loads(text) for key, text in rows}

@@ -12,26 +12,25 @@ from pageopt.features.encoder import EncodedPages, Encoder
 # Trees over such rows; min_child_weight in units of p(1 − p): a leaf needs some 100 impressions at 5 % clicks, so that
 # thin logs get few splits, no wild ones.
 TREES = {"objective": "binary:logistic", "tree_method": "hist", "max_bin": 64, "min_child_weight": 5.0}
-_FAMILY_COUNTER = "user_family_"
 
 
 @dataclass(frozen=True)
 class TabularFeatures:
     """Turns encoded pages, and modules in their slots, into rows. It keeps the tables of modules it was made from.
 
-    A user's counters by family are wide (families × kinds × half-lives columns). A row takes only those of its module's
-    family, which is what bears on its click and makes the matrix several times narrower.
+    What a user did is kept for each family of modules, and so on: many columns, of which a row takes only those about
+    its module. That is what bears on its click, and makes the matrix several times narrower.
 
     Attributes:
         page_categoricals: number of encoded page categoricals; they come first in a row.
         page_numerics: `[columns]` encoded numerics taken as they are.
-        family_counters: `[counters, families]` encoded numeric column of each counter of each family.
+        module_columns: `[modules, columns]` encoded numerics about each module, -1 where there is none.
         module_family: `[modules]`; module_categorical: `[modules, fields]`; module_numeric: `[modules, fields]`.
     """
 
     page_categoricals: int
     page_numerics: NDArray[np.int64]
-    family_counters: NDArray[np.int64]
+    module_columns: NDArray[np.int64]
     module_family: NDArray[np.int64]
     module_categorical: NDArray[np.int64]
     module_numeric: NDArray[np.float32]
@@ -39,23 +38,11 @@ class TabularFeatures:
     @classmethod
     def of(cls, encoder: Encoder) -> "TabularFeatures":
         """The features of pages and modules that `encoder` knows."""
-        names = [field.name for field in encoder.page_fields if field.kind == "numeric"]
-        families = encoder.families
-        counters: dict[str, dict[int, int]] = {}
-        for column, name in enumerate(names):
-            if name.startswith(_FAMILY_COUNTER):
-                # The longest name that fits: one family's name may be the end of another's.
-                fitting = [family for family in families if name.endswith(f"_{family}")]
-                if fitting:
-                    family = max(fitting, key=len)
-                    counters.setdefault(name.removesuffix(f"_{family}"), {})[families.index(family)] = column
-        complete = [by_family for by_family in counters.values() if len(by_family) == len(families)]
-        table = np.array([[by_family[f] for f in range(len(families))] for by_family in complete], dtype=np.int64)
-        table = table.reshape(len(complete), len(families))
+        numeric = [field for field in encoder.page_fields if field.kind == "numeric"]
         return cls(
             page_categoricals=len(encoder.cardinalities),
-            page_numerics=np.setdiff1d(np.arange(len(names)), table.ravel()),
-            family_counters=table,
+            page_numerics=np.flatnonzero([not field.by for field in numeric]),
+            module_columns=np.asarray(encoder.module_columns, dtype=np.int64),
             module_family=np.asarray(encoder.module_family, dtype=np.int64),
             module_categorical=np.asarray(encoder.module_categorical, dtype=np.int64),
             module_numeric=np.asarray(encoder.module_numeric, dtype=np.float32),
@@ -65,7 +52,7 @@ class TabularFeatures:
     def types(self) -> list[str]:
         """XGBoost's type of each column of a row: "c" categorical, "q" quantitative."""
         return ["c"] * (self.page_categoricals + 2 + self.module_categorical.shape[1]) + ["q"] * (
-            1 + len(self.page_numerics) + self.module_numeric.shape[1] + len(self.family_counters)
+            1 + len(self.page_numerics) + self.module_numeric.shape[1] + self.module_columns.shape[1]
         )
 
     @property
@@ -78,7 +65,7 @@ class TabularFeatures:
 
         Categoricals come as their codes: page fields, module index, family, module fields; then slot and numerics.
         """
-        family = self.module_family[module]
+        family, about = self.module_family[module], self.module_columns[module]
         out = np.empty((len(page), len(self.types)), dtype=np.float32)
         parts = (
             encoded.categorical[page],
@@ -88,7 +75,7 @@ class TabularFeatures:
             slot[:, None],
             encoded.numeric[page[:, None], self.page_numerics],
             self.module_numeric[module],
-            encoded.numeric[page[:, None], self.family_counters[:, family].T],
+            np.where(about < 0, 0, encoded.numeric[page[:, None], about]),
         )
         start = 0
         for part in parts:

@@ -9,10 +9,12 @@ A page is read top to bottom. The page encoder gives h_x [B, H]. What stands *ab
 alone the architectures differ, starts from it and gives an output o for each slot, which knows the context, what was
 chosen above and the depth. It meets the module embedding h_m in a small network:
 
-    evidence = heads(relu(u + v)) + fit,   u = W_o · o,   v = W_m · h_m + b
+    evidence = heads(relu(u + v + W_a · a)) + fit,   u = W_o · o,   v = W_m · h_m + b
     fit_q at slot s = (A_q · h_x + a + Σ_{j<s} G_q · h_{m_j})ᵀ (B_q · h_m + b)
 
-u + v is the first layer W · [o ; h_m] of the paper's network, factorised: v is computed once a model. `fit` [B, M, Q]
+u + v is the first layer W · [o ; h_m] of the paper's network, factorised: v is computed once a model. a [A] are those
+of the page's numbers that are about this module, such as how the user has taken to its family before; h_x knows all of
+them, but not which module it will meet. `fit` [B, M, Q]
 is our addition, a direct product of what a module meets and the module. What it meets is the context, and, where they
 may be seen, the modules above: whether a module belongs there, repeats what was shown or completes it, is learned from
 products of contents with far fewer pages than from sums that pass through o. Our addition is also the chain of the
@@ -55,12 +57,15 @@ ARCHITECTURES: dict[Architecture, type[Above]] = {"trnn": FamilyLstm, "mlp": Slo
 
 @dataclass(frozen=True)
 class ModuleTable:
-    """Features of each module: family `[M]`, categorical `[M, Cm]`, numeric `[M, Dm]`, tokens `[M, Xm, T]`."""
+    """Features of each module: family `[M]`, categorical `[M, Cm]`, numeric `[M, Dm]`, tokens `[M, Xm, T]`, and
+    columns `[M, A]`, the page numerics that are about it, -1 where there is none.
+    """
 
     family: NDArray[np.int64]
     categorical: NDArray[np.int64]
     numeric: NDArray[np.float32]
     tokens: NDArray[np.int64]
+    columns: NDArray[np.int64]
 
 
 class PageNetwork(Learner[PageTensors]):
@@ -71,6 +76,7 @@ class PageNetwork(Learner[PageTensors]):
     module_categorical: Tensor
     module_numeric: Tensor
     module_tokens: Tensor
+    module_columns: Tensor
 
     def __init__(self, config: NetworkConfig, modules: ModuleTable):
         super().__init__()
@@ -82,6 +88,7 @@ class PageNetwork(Learner[PageTensors]):
         self.register_buffer("module_categorical", torch.as_tensor(modules.categorical))
         self.register_buffer("module_numeric", torch.as_tensor(modules.numeric))
         self.register_buffer("module_tokens", torch.as_tensor(modules.tokens))
+        self.register_buffer("module_columns", torch.as_tensor(modules.columns) + 1)  # [M, A], 0: none
 
         self.words = nn.Embedding(config.vocabulary, E, padding_idx=0)
         # Page encoder: h_x. Most counters of most users are noise about them; a dropped one reads as its mean.
@@ -100,6 +107,9 @@ class PageNetwork(Learner[PageTensors]):
         self.from_output = nn.Linear(H, H, bias=False)  # W_o: u
         self.from_module = nn.Linear(H, H)  # W_m, b: v
         self.heads = nn.Linear(H, len(HEADS))
+        # What the page says about the module in a slot
+        self.drop_about = nn.Dropout(config.about_dropout)
+        self.from_about = nn.Linear(config.about, H, bias=False) if config.about else None
         # The fit of context and module
         self.fit_of_page = nn.Linear(H, len(HEADS) * E)
         self.fit_of_module = nn.Linear(H, len(HEADS) * E)
@@ -114,7 +124,11 @@ class PageNetwork(Learner[PageTensors]):
     ) -> Self:
         """A fresh model for the fields and modules of `encoder`, to train on `losses` (default: those of `params`)."""
         modules = ModuleTable(
-            encoder.module_family, encoder.module_categorical, encoder.module_numeric, encoder.module_tokens
+            encoder.module_family,
+            encoder.module_categorical,
+            encoder.module_numeric,
+            encoder.module_tokens,
+            encoder.module_columns,
         )
         kinds = [field.kind for field in encoder.page_fields]
         of_numerics = [field.source for field in encoder.page_fields if field.kind == "numeric"]
@@ -137,6 +151,7 @@ class PageNetwork(Learner[PageTensors]):
             losses=tuple(params.losses if losses is None else losses),
             dropout=params.dropout,
             counters=of_numerics.count("counter"),  # they come last (pageopt.features.schema)
+            about=modules.columns.shape[1],
         )
         return cls(config, modules)
 
@@ -186,7 +201,10 @@ class PageNetwork(Learner[PageTensors]):
             added = functional.embedding(shown, self.fit_of_above(h_m)) * (module >= 0).unsqueeze(-1)
             met = met + added.cumsum(1) - added  # [B, K, Q·E]: of the modules above each slot
         fit = fit_of(met, fits)
-        evidence = self.heads(torch.relu(self.from_output(o) + v)) + fit
+        inner = self.from_output(o) + v
+        if self.from_about is not None:
+            inner = inner + self.from_about(self.drop_about(about(numeric, self.module_columns[shown])))
+        evidence = self.heads(torch.relu(inner)) + fit
         return chain(evidence) if self.config.chained else evidence
 
     def ways(self, params: TrainParams) -> Ways:
@@ -217,7 +235,7 @@ class PageNetwork(Learner[PageTensors]):
         H, E, K, M, Q = config.width, config.embedding, config.slots, config.modules, len(HEADS)
         shared = [(batch, self.page_fields.size, 2 * H), (batch, 2 * H, H)]  # page encoder
         shared += [(M, self.module_fields.size + E, H), (M, H, H), (M, H, H)]  # module network, W_m
-        shared += [(batch * K, H, H), (batch * K, H, Q)]  # W_o, heads
+        shared += [(batch * K, H, H), (batch * K, config.about, H), (batch * K, H, Q)]  # W_o, W_a, heads
         shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 if hidden else 2)]  # the fit
         return shared + self.above.products(batch, K, M, hidden=hidden)
 
@@ -251,6 +269,12 @@ def fit_of(page: Tensor, module: Tensor) -> Tensor:
     return (page * module).unflatten(-1, (len(HEADS), -1)).sum(-1)
 
 
+def about(numeric: Tensor, columns: Tensor) -> Tensor:
+    """Page numerics `[B, D]` at `columns` `[B, J, A]`, counted from 1: `[B, J, A]`, 0 at column 0."""
+    padded = functional.pad(numeric, (1, 0))
+    return padded.gather(1, columns.flatten(1)).unflatten(1, columns.shape[1:])
+
+
 _CONFIG = TypeAdapter(NetworkConfig)
 
 
@@ -266,6 +290,7 @@ def load_network(folder: Path) -> PageNetwork:
         values["module_categorical"].numpy(),
         values["module_numeric"].numpy(),
         values["module_tokens"].numpy(),
+        values["module_columns"].numpy() - 1,
     )
     model = PageNetwork(config, table)
     model.load_state_dict(values)
@@ -279,6 +304,7 @@ def _check(config: NetworkConfig, modules: ModuleTable) -> None:
         "categorical": (M, len(config.module_cardinalities)),
         "numeric": (M, config.module_numerics),
         "tokens": (M, config.module_texts, config.title_tokens),
+        "columns": (M, config.about),
     }
     for name, shape in expected.items():
         if getattr(modules, name).shape != shape:

@@ -17,6 +17,7 @@ class NetworkConfig:
     the slot's number; "transformer", attention over the modules themselves.
     `above` says what that part may see: "chosen", the modules above; "hidden", only how many there were (for logs of
     single slots, to measure what seeing them is worth, and always for the MLP).
+    `about` numerics of a page are about the module in a slot, and others for another module.
     `losses` are those that the network was trained with; heads of others answer 0. `dropout` is the share of the
     last `counters` page numerics, those that count what the user did before, dropped in training.
     """
@@ -39,6 +40,8 @@ class NetworkConfig:
     losses: tuple[str, ...]
     dropout: float
     counters: int = 0
+    about: int = 0
+    about_dropout: float = 0.0
 
     @property
     def chained(self) -> bool:

@@ -27,6 +27,7 @@ class Size:
     texts: int = len(of_kind(ITEM.fields, "text"))
     title_tokens: int = 12
     vocabulary: int = 5000
+    about: int = 6
     architecture: Architecture = "trnn"
     above: AboveMode = "chosen"
     losses: tuple[str, ...] = ("click", "intent", "attributed")
@@ -50,6 +51,7 @@ def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
         np.column_stack([family + 2, random.integers(0, 8, (size.modules, 2))]),
         random.normal(size=(size.modules, 2)).astype(np.float32),
         np.zeros((size.modules, 0, size.title_tokens), dtype=np.int64),
+        random.integers(-1, size.numerics, (size.modules, size.about)),
     )
     result = seeded(lambda: PageNetwork(config, table), seed)
     result.start_from(dict.fromkeys(size.losses, 0.05))

@@ -1,8 +1,8 @@
 """Any ranker without personalisation: what it knows of the user is hidden from it, in training and after.
 
-Fields of the user are made "missing": numerics 0, which is their mean, categoricals code 0, texts without words. The
-model keeps its architecture, its number of parameters and its first weights, so that a comparison measures what the
-fields are worth; an encoder without them would change all three (paper section 7.3, "+ pf").
+Fields of the user are made "missing": numerics 0, which is their mean or what is usual, categoricals code 0, texts
+without words. The model keeps its architecture, its number of parameters and its first weights, so that a comparison
+measures what the fields are worth; an encoder without them would change all three (paper section 7.3, "+ pf").
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ _PERSONAL = ("user", "counter")
 
 
 def without_personalisation(encoded: EncodedPages, encoder: Encoder) -> EncodedPages:
-    """`encoded` with all fields of the users table and of the users' counters (user_top_* too) missing."""
+    """`encoded` with all fields of the users table and of the users' counters missing."""
     masked = {}
     for name, kind in (("categorical", "categorical"), ("numeric", "numeric"), ("tokens", "text")):
         personal = [field.source in _PERSONAL for field in encoder.page_fields if field.kind == kind]
