@@ -161,7 +161,7 @@ def _export(folder: Path) -> None:
 
     prepared = folder / "prepared"
     lifts = {"family": dict.fromkeys(FAMILIES, 0.1)}
-    layout = CounterLayout((24.0,), ("view", "click", "purchase"), CATEGORIES, lifts=lifts)
+    layout = CounterLayout((24.0,), ("view", "click", "purchase"), CATEGORIES, lifts=lifts, lift_half_lives_hours=(24,))
     numbers = [*layout.names, "hero_price", "age"]
     fields = [
         *ITEM.fields,

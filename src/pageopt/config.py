@@ -150,7 +150,8 @@ class CounterParams(Section):
     half_lives_hours: tuple[float, ...] = Field(min_length=1)
     kinds: tuple[Kind | Literal["view"], ...]
     topics: int = Field(ge=0, description="what items are about, learned from their titles, categories and brands")
-    lifts: tuple[Literal["family", "algorithm", "theme", "recall"], ...]
+    lifts: tuple[Literal["module_id", "family", "algorithm", "theme", "recall"], ...]
+    lift_half_lives_hours: tuple[float, ...] = Field(min_length=1)
     prior_clicks: float = Field(gt=0)
 
 

@@ -35,7 +35,9 @@ def make_project(root: Path, modules: Sequence[str], slots: int) -> None:
     workspace = Workspace(root)
     prepared = workspace.prepared
     families = tuple(sorted({f"f{int(name[1:]) % 3}" for name in modules}))
-    layout = CounterLayout((24.0,), ("click",), CATEGORIES, lifts={"family": dict.fromkeys(families, 0.1)})
+    layout = CounterLayout(
+        (24.0,), ("click",), CATEGORIES, lifts={"family": dict.fromkeys(families, 0.1)}, lift_half_lives_hours=(24,)
+    )
     fields = [
         *ITEM.fields,
         Field("season", "categorical", "page"),

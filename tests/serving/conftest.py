@@ -71,7 +71,9 @@ def events_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def event_log(events_file: Path, tmp_path: Path) -> Callable[[], EventLog]:
     """What one worker has to write events with."""
-    layout = CounterLayout((24.0,), ("click",), ("shoes",), lifts={"family": {"alike": 0.1}})
+    layout = CounterLayout(
+        (24.0,), ("click",), ("shoes",), lifts={"family": {"alike": 0.1}}, lift_half_lives_hours=(24,)
+    )
     write_snapshot(tmp_path / "users.sqlite", [], layout, reference_us=0, declared=())
     users = UserSnapshot(tmp_path / "users.sqlite")
     return lambda: EventLog(SqliteUserStore(events_file, users), events_file)

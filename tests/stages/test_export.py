@@ -68,7 +68,9 @@ def _exported(root: Path, architecture: str) -> Workspace:
         yaml.dump(params, file)
     prepared = workspace.prepared
     encoder = _prepared(prepared, MODULES)
-    layout = CounterLayout((24.0,), ("click",), ("shoes",), lifts={"family": dict.fromkeys(FAMILIES, 0.1)})
+    layout = CounterLayout(
+        (24.0,), ("click",), ("shoes",), lifts={"family": dict.fromkeys(FAMILIES, 0.1)}, lift_half_lives_hours=(24,)
+    )
     write_snapshot(prepared / "users.sqlite", [], layout, reference_us=0, declared=())
     settings = load(workspace.params, TrainParams)
     above = above_mode(settings, single_slots=False)

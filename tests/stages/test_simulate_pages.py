@@ -20,7 +20,9 @@ from pageopt.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 T0 = 1_700_000_000_000_000
 MODULES, SLOTS = 50, 6
-LAYOUT = CounterLayout((1, 24), ("click",), ("bags", "hats"), lifts={"family": {"fa": 0.1, "fb": 0.1}})
+LAYOUT = CounterLayout(
+    (1, 24), ("click",), ("bags", "hats"), lifts={"family": {"fa": 0.1, "fb": 0.1}}, lift_half_lives_hours=(24,)
+)
 FIELDS = (
     *ITEM.fields,
     Field("referrer", "categorical", "page"),

@@ -32,6 +32,7 @@ class CounterGroup:
         name: of the group.
         by: the property of an event that they are kept for; empty where they count all that the user did.
         of: what has this property, the item or the module of an event.
+        half_lives_hours: H half-lives.
         kinds: kinds of event counted.
         keys: sorted values of `by`; where that is empty, one empty key.
         prefix: what their columns on a page begin with.
@@ -44,6 +45,7 @@ class CounterGroup:
     name: str
     by: str
     of: Literal["item", "module"]
+    half_lives_hours: tuple[float, ...]
     kinds: tuple[str, ...]
     keys: tuple[str, ...]
     prefix: str
@@ -56,18 +58,37 @@ class CounterGroup:
         """Whether a page has columns for every value of `by`."""
         return bool(self.by) and not self.own
 
+    @cached_property
+    def lives_us(self) -> np.ndarray:
+        """Every half-life in whole microseconds, `[H]`."""
+        return np.array([round(hours * HOUR) for hours in self.half_lives_hours])
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Keys, kinds, H."""
+        return len(self.keys), len(self.kinds), len(self.half_lives_hours)
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Its columns on a page, key by key, kind by kind and half-life by half-life, each with the key it is of."""
+        kinds = ("lift",) if self.read == "lift" else self.kinds
+        names = [f"{self.prefix}{kind}_{hours:g}h" for kind in kinds for hours in self.half_lives_hours]
+        keys = self.keys if self.spread else ("",)
+        return {f"{name}{key and '_'}{key}": key for key in keys for name in names}
+
 
 @dataclass(frozen=True)
 class CounterLayout:
     """Which counters there are, and what their columns are called.
 
     Attributes:
-        half_lives_hours: H half-lives.
+        half_lives_hours: of what the user did and looked at.
         kinds: kinds of event counted in all and by category of the item, views of pages among them.
         categories: sorted names.
         topics: what items are about, as `pageopt.features.batch.topics` has it.
         lifts: properties of modules, by which clicks are held against what was shown; of each its sorted values, and
             the clicks that all users together give a module of that value each time it is shown.
+        lift_half_lives_hours: of the clicks and of what was shown that lifts are made of.
         prior_clicks: what a user's clicks are worth beside: so many clicks as usual are added to them.
     """
 
@@ -76,56 +97,28 @@ class CounterLayout:
     categories: tuple[str, ...]
     topics: tuple[str, ...] = ()
     lifts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lift_half_lives_hours: tuple[float, ...] = ()
     prior_clicks: float = 1.0
 
     @cached_property
     def groups(self) -> tuple[CounterGroup, ...]:
         """The groups, in the order of their columns. All that reads, writes or computes counters goes by this."""
-        looked = tuple(kind for kind in (VIEW, "click") if kind in self.kinds)
+        item: tuple[Literal["item"], tuple[float, ...]] = ("item", self.half_lives_hours)
         return (
-            CounterGroup("totals", "", "item", self.kinds, ("",), "user_"),
-            CounterGroup("categories", "category", "item", self.kinds, self.categories, f"user_{SUBJECT}_", own=True),
-            CounterGroup("topics", "topic", "item", looked, self.topics, "user_topic_", read="shares"),
+            CounterGroup("totals", "", *item, self.kinds, ("",), "user_"),
+            CounterGroup("categories", "category", *item, self.kinds, self.categories, f"user_{SUBJECT}_", own=True),
+            CounterGroup("topics", "topic", *item, (VIEW,), self.topics, "user_topic_", read="shares"),
             *(self._lifts(by, tuple(usual), tuple(usual.values())) for by, usual in self.lifts.items()),
         )
 
     def _lifts(self, by: str, keys: tuple[str, ...], usual: tuple[float, ...]) -> CounterGroup:
-        kinds, prefix = ("click", SHOWN), f"user_{by}_"
-        return CounterGroup(f"{by}_lifts", by, "module", kinds, keys, prefix, read="lift", usual=usual)
-
-    @property
-    def half_lives(self) -> tuple[int, ...]:
-        """Indexes of the half-lives."""
-        return tuple(range(len(self.half_lives_hours)))
-
-    @cached_property
-    def lives_us(self) -> np.ndarray:
-        """Every half-life in whole microseconds, `[H]`."""
-        return np.array([self.half_life_us(index) for index in self.half_lives])
-
-    def half_life_us(self, index: int) -> int:
-        """Half-life in whole microseconds."""
-        return round(self.half_lives_hours[index] * HOUR)
-
-    def name(self, kind: str, half_life: int) -> str:
-        """What one counter is called within its group, such as click_24h."""
-        return f"{kind}_{self.half_lives_hours[half_life]:g}h"
-
-    def cells(self, group: CounterGroup) -> tuple[str, ...]:
-        """What the counters of one key are called, kind by kind and half-life by half-life within."""
-        return tuple(self.name(kind, half_life) for kind in group.kinds for half_life in self.half_lives)
-
-    def columns(self, group: CounterGroup) -> dict[str, str]:
-        """A group's columns on a page, key by key and as in `cells` within, each with the key that it is of."""
-        lifts = tuple(self.name("lift", half_life) for half_life in self.half_lives)
-        names = lifts if group.read == "lift" else self.cells(group)
-        keys = group.keys if group.spread else ("",)
-        return {f"{group.prefix}{name}{key and '_'}{key}": key for key in keys for name in names}
+        lives, kinds = self.lift_half_lives_hours, ("click", SHOWN)
+        return CounterGroup(f"{by}_lifts", by, "module", lives, kinds, keys, f"user_{by}_", read="lift", usual=usual)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every column that a page gets from the user's counters, group by group."""
-        return tuple(name for group in self.groups for name in self.columns(group))
+        return tuple(name for group in self.groups for name in group.columns)
 
     def to_json(self) -> dict[str, Any]:
         """The layout as schema.json and the snapshot hold it."""
@@ -151,14 +144,7 @@ class UserState:
     ) -> None:
         self.layout = layout
         self.reference_us = reference_us
-        self.values = values or {
-            group.name: np.zeros((len(group.keys), len(group.kinds), len(layout.half_lives_hours)))
-            for group in layout.groups
-        }
-
-    def _decay(self, microseconds: int) -> np.ndarray:
-        """2^{−Δ/h} for every half-life, `[H]`."""
-        return np.exp2(-microseconds / self.layout.lives_us)
+        self.values = values or {group.name: np.zeros(group.shape) for group in layout.groups}
 
     def decayed_to(self, ts_us: int) -> "UserState":
         """The state at a later time. Raises ValueError for an earlier one, which the counters no longer know."""
@@ -166,8 +152,9 @@ class UserState:
             return UserState(self.layout, ts_us)
         if ts_us < self.reference_us:
             raise ValueError(f"Counters stand at {self.reference_us} µs and cannot go back to {ts_us} µs.")
-        factor = self._decay(ts_us - self.reference_us)
-        return UserState(self.layout, ts_us, {name: values * factor for name, values in self.values.items()})
+        gone = ts_us - self.reference_us
+        faded = {group.name: self.values[group.name] * np.exp2(-gone / group.lives_us) for group in self.layout.groups}
+        return UserState(self.layout, ts_us, faded)
 
     def add(self, kind: str, ts_us: int, **of: Key) -> None:
         """Count one event of this kind; `of` says its family, category, topics and so on, by `CounterGroup.by`.
@@ -180,9 +167,10 @@ class UserState:
         if ts_us > self.reference_us:
             self.values = self.decayed_to(ts_us).values
             self.reference_us = ts_us
-        value = self._decay(self.reference_us - ts_us)
+        late = self.reference_us - ts_us
         for group in self.layout.groups:
             if kind in group.kinds:
+                value = np.exp2(-late / group.lives_us)
                 keys = of.get(group.by) if group.by else ""
                 for key, times in (keys if isinstance(keys, Mapping) else {keys: 1.0}).items():
                     if key in group.keys:
@@ -204,12 +192,12 @@ def page_counters(state: UserState | None, category: str | None, layout: Counter
         if not group.spread:
             key = own.get(group.by, "")
             values = values[group.keys.index(key)] if key in group.keys else np.zeros(values.shape[1:])
-        shown.append(on_page(values, group, layout))
+        shown.append(on_page(values, group, layout.prior_clicks))
     return dict(zip(layout.names, np.concatenate(shown).tolist(), strict=True))
 
 
-def on_page(values: np.ndarray, group: CounterGroup, layout: CounterLayout) -> np.ndarray:
-    """What pages show of a group's counters: `[…, columns]`, as `CounterLayout.columns`, of `[…, keys, kinds, H]`, or
+def on_page(values: np.ndarray, group: CounterGroup, prior_clicks: float) -> np.ndarray:
+    """What pages show of a group's counters: `[…, columns]`, as `CounterGroup.columns`, of `[…, keys, kinds, H]`, or
     `[…, kinds, H]` where the group is not spread.
 
     Shares are of all that is counted and one more thing of no key, so that they begin at 0. The lift is that of a
@@ -221,5 +209,5 @@ def on_page(values: np.ndarray, group: CounterGroup, layout: CounterLayout) -> n
     elif group.read == "lift":
         clicks, shown = (values[..., group.kinds.index(kind), :] for kind in ("click", SHOWN))
         usual = shown * np.array(group.usual)[:, None]
-        values = np.log1p((clicks - usual) / (usual + layout.prior_clicks))[..., None, :]
-    return values.reshape(*values.shape[: -3 if group.spread else -2], len(layout.columns(group)))
+        values = np.log1p((clicks - usual) / (usual + prior_clicks))[..., None, :]
+    return values.reshape(*values.shape[: -3 if group.spread else -2], len(group.columns))

@@ -40,7 +40,7 @@ def counter_fields(layout: CounterLayout) -> tuple[Field, ...]:
     return tuple(
         Field(name, "numeric", "counter", *((group.by, key) if group.of == "module" else ()))
         for group in layout.groups
-        for name, key in layout.columns(group).items()
+        for name, key in group.columns.items()
     )
 
 

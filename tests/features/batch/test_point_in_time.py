@@ -6,7 +6,7 @@ from pageopt.features.counters import CounterLayout, UserState, page_counters
 
 T0 = 1_700_000_000_000_000
 HOUR = 3_600_000_000
-LAYOUT = CounterLayout((1, 24), ("click", "cart"), ("ca", "cb"), lifts={"family": {"fa": 0.1, "fb": 0.1}})
+LAYOUT = CounterLayout((1, 24), ("click", "cart"), ("ca", "cb"), (), {"family": {"fa": 0.1, "fb": 0.1}}, (24,))
 
 
 def happened(us: int, kind: str, family: str | None, category: str | None) -> UserEvent:

@@ -36,6 +36,7 @@ PARAMS = PrepareParams.model_validate(
             "kinds": ["view", "click", "cart"],
             "topics": 3,
             "lifts": ["family", "theme"],
+            "lift_half_lives_hours": [24, 720],
             "prior_clicks": 1,
         },
         "encoder": {"min_count": 3, "title_tokens": 4, "vocabulary": 100},

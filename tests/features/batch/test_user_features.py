@@ -13,6 +13,7 @@ LAYOUT = CounterLayout(
     categories=("ca", "cb", "cc"),
     topics=("t0", "t1"),
     lifts={"family": {"fa": 0.1, "fb": 0.02}},
+    lift_half_lives_hours=(24,),
 )
 T0 = 1_700_000_000_000_000
 KEYS = {group.by: group.keys for group in LAYOUT.groups if group.by}
@@ -47,9 +48,9 @@ def computed(pages, events):
         ]
         schema = {"user": pa.int64(), "us": pa.int64(), "kind": pa.string(), "times": pa.float64()}
         theirs = pa.Table.from_pylist(counted, pa.schema({**schema, group.by: pa.int64()}))
-        values = on_page(counters_at(points, theirs, group, LAYOUT), group, LAYOUT)
+        values = on_page(counters_at(points, theirs, group), group, LAYOUT.prior_clicks)
         for row, shown in zip(rows, values.tolist(), strict=True):
-            row |= dict(zip(LAYOUT.columns(group), shown, strict=True))
+            row |= dict(zip(group.columns, shown, strict=True))
     return rows
 
 

@@ -17,6 +17,7 @@ LAYOUT = CounterLayout(
     kinds=("view", "click", "cart", "purchase"),
     categories=tuple(f"category {i:02}" for i in range(12)),
     lifts={"family": {f"family {i:02}": 0.1 for i in range(20)}},
+    lift_half_lives_hours=(168,),
 )
 
 

@@ -19,6 +19,7 @@ LAYOUT = CounterLayout(
     ("bags", "shoes"),
     ("t0", "t1"),
     {"family": {"alike": 0.1, "bought": 0.05}, "theme": {"red": 0.1}},
+    (24,),
 )
 KNOWN = Known(
     {"m1": {"family": "alike", "theme": "red"}, "m2": {"family": "bought"}},

@@ -18,7 +18,7 @@ from pageopt.search.graph import PageGraph, decide
 FAMILIES = tuple("abcdef")
 MODULES, SLOTS, USERS, PAGES = 18, 3, 150, 40
 USUAL = 0.15
-LAYOUT = CounterLayout((0.25, 168), ("view", "click"), (), lifts={"family": dict.fromkeys(FAMILIES, USUAL)})
+LAYOUT = CounterLayout((24,), ("click",), (), (), {"family": dict.fromkeys(FAMILIES, USUAL)}, (0.25, 720))
 PARAMS = load(Path(__file__).parents[3] / "params.yaml", TrainParams).model_copy(
     update={"threads": 1, "epochs": 6, "batch_size": 128, "width": 16, "embedding": 8, "learning_rate": 0.01}
 )

@@ -21,8 +21,9 @@ def count(kept: ir.Table, logs: Logs, events: UserEvents, layout: CounterLayout)
         theirs = events.between(low, high)
         columns = {"page": mine["page"].cast(pa.int64())}
         for group in layout.groups:
-            counters = on_page(counters_at(mine, theirs.counted(group).to_pyarrow(), group, layout), group, layout)
-            for name, values in zip(layout.columns(group), counters.astype(np.float32).T, strict=True):
+            counted = counters_at(mine, theirs.counted(group).to_pyarrow(), group)
+            counters = on_page(counted, group, layout.prior_clicks)
+            for name, values in zip(group.columns, counters.astype(np.float32).T, strict=True):
                 columns[name] = pa.array(values)
         append(connection, "unsorted_counters", ibis.memtable(pa.table(columns)))
     counters = store(connection, "counters", connection.table("unsorted_counters").order_by("page"))

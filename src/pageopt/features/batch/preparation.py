@@ -117,6 +117,7 @@ def _layout(job: Job, logs: Logs, shown: Exposure, modules: pa.Table, topics: pa
         categories=logs.categories,
         topics=tuple(f"{topic:02}" for topic in range(number)),
         lifts={by: usual_clicks(shown, modules[by].to_pylist(), prior_views) for by in params.lifts},
+        lift_half_lives_hours=params.lift_half_lives_hours,
         prior_clicks=params.prior_clicks,
     )
 

@@ -64,7 +64,7 @@ def snapshot_rows(
         declared: names of the declared columns.
     """
     people = users.select("user", "user_id", *declared).order_by("user").to_pyarrow()
-    parts = {group.name: _at_end(events, group, layout, reference_us) for group in layout.groups}
+    parts = {group.name: _at_end(events, group, reference_us) for group in layout.groups}
     extras: list[dict[str, Any]] = people.select(list(declared)).to_pylist() if declared else [{}] * len(people)
     for user, user_id, extra in zip(people["user"].to_pylist(), people["user_id"].to_pylist(), extras, strict=True):
         known = {name: value for name, value in extra.items() if value is not None}
@@ -78,15 +78,13 @@ def snapshot_rows(
             yield UserRow(user_id, state, known)
 
 
-def _at_end(
-    events: UserEvents, group: CounterGroup, layout: CounterLayout, reference_us: int
-) -> dict[int, dict[int, NDArray[np.float64]]]:
+def _at_end(events: UserEvents, group: CounterGroup, reference_us: int) -> dict[int, dict[int, NDArray[np.float64]]]:
     """The counters `[kinds, H]` of each user and key that there are events of."""
     counted = events.counted(group).to_pyarrow()
     by = ["user", group.by] if group.by else ["user"]
     ends = counted.select(by).group_by(by).aggregate([]).sort_by([(name, "ascending") for name in by])
     ends = ends.append_column("us", pa.array(np.full(len(ends), reference_us)))
-    values = counters_at(ends, counted, replace(group, own=bool(group.by)), layout)
+    values = counters_at(ends, counted, replace(group, own=bool(group.by)))
     keys = ends[group.by].to_pylist() if group.by else [0] * len(ends)
     result: dict[int, dict[int, NDArray[np.float64]]] = {}
     for user, key, value in zip(ends["user"].to_pylist(), keys, values, strict=True):

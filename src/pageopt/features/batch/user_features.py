@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pageopt.features.counters import FLOOR, CounterGroup, CounterLayout
+from pageopt.features.counters import FLOOR, CounterGroup
 
 Ints = NDArray[np.int64]
 
@@ -86,30 +86,29 @@ def _summed(moment: Ints, cell: Ints, times: NDArray[np.float64], cells: int) ->
     return both // max(cells, 1), both % max(cells, 1), total
 
 
-def counters_at(points: pa.Table, events: pa.Table, group: CounterGroup, layout: CounterLayout) -> NDArray[np.float64]:
+def counters_at(points: pa.Table, events: pa.Table, group: CounterGroup) -> NDArray[np.float64]:
     """A group's counters `[points, keys, kinds, H]`, or `[points, kinds, H]` where it is not spread.
 
     Args:
         points: user, us, and `group.by` (index into `group.keys`, null where unknown) where pages get their own key's.
         events: user, us, kind, times, and `group.by`; see `UserEvents.counted`.
-        group: of `layout`.
-        layout: half-lives.
+        group: what to count, and how it fades.
     """
-    kinds, keys = len(group.kinds), len(group.keys)
+    keys, kinds, lives = group.shape
     cell = pc.index_in(events["kind"], pa.array(group.kinds, pa.string())).to_numpy().astype(np.int64)
     at, happened = (Moments(_ints(rows["user"]), _ints(rows["us"])) for rows in (points, events))
     times = events["times"].to_numpy()
     if group.spread:
-        values = decayed_at(at, happened, _ints(events[group.by]) * kinds + cell, times, keys * kinds, layout.lives_us)
-        return values.reshape(len(points), keys, kinds, len(layout.half_lives))
+        values = decayed_at(at, happened, _ints(events[group.by]) * kinds + cell, times, keys * kinds, group.lives_us)
+        return values.reshape(len(points), keys, kinds, lives)
     known = np.ones(len(points), dtype=bool)
     if group.by:  # each user's doings with one key are a story of their own
         known = points[group.by].is_valid().to_numpy()
         own = _ints(points[group.by].fill_null(0))
         at = Moments((at.who * keys + own)[known], at.us[known])
         happened = Moments(happened.who * keys + _ints(events[group.by]), happened.us)
-    result = np.zeros((len(points), kinds, len(layout.half_lives)))
-    result[known] = decayed_at(at, happened, cell, times, kinds, layout.lives_us)
+    result = np.zeros((len(points), kinds, lives))
+    result[known] = decayed_at(at, happened, cell, times, kinds, group.lives_us)
     return result
 
 

@@ -108,7 +108,6 @@ class PageNetwork(Learner[PageTensors]):
         self.from_module = nn.Linear(H, H)  # W_m, b: v
         self.heads = nn.Linear(H, len(HEADS))
         # What the page says about the module in a slot
-        self.drop_about = nn.Dropout(config.about_dropout)
         self.from_about = nn.Linear(config.about, H, bias=False) if config.about else None
         # The fit of context and module
         self.fit_of_page = nn.Linear(H, len(HEADS) * E)
@@ -203,7 +202,7 @@ class PageNetwork(Learner[PageTensors]):
         fit = fit_of(met, fits)
         inner = self.from_output(o) + v
         if self.from_about is not None:
-            inner = inner + self.from_about(self.drop_about(about(numeric, self.module_columns[shown])))
+            inner = inner + self.from_about(about(numeric, self.module_columns[shown]))
         evidence = self.heads(torch.relu(inner)) + fit
         return chain(evidence) if self.config.chained else evidence
 

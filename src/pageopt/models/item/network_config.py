@@ -41,7 +41,6 @@ class NetworkConfig:
     dropout: float
     counters: int = 0
     about: int = 0
-    about_dropout: float = 0.0
 
     @property
     def chained(self) -> bool:
