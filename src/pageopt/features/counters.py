@@ -6,10 +6,10 @@ from `pageopt.features.batch.user_features`; this module is the reference they m
 computes features from. NumPy only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,16 @@ VIEW, SHOWN = "view", "shown"
 """Kinds of event that pages and impressions are: a user looks at what the page is about, and is shown its modules."""
 Key = str | Mapping[str, float] | None
 """What an event counts for: one key, keys by how much of the event is theirs, or none."""
+Keys = Mapping[str, Key]
+"""What an event, a module or an item counts for, by `CounterGroup.by`."""
+
+
+class Happened(NamedTuple):
+    """One event of a user: when (microseconds since 1970 UTC), of which kind, and what it counts for."""
+
+    us: int
+    kind: str
+    of: Keys
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,16 @@ class CounterLayout:
         return CounterGroup(f"{by}_lifts", by, "module", lives, kinds, keys, f"user_{by}_", read="lift", usual=usual)
 
     @cached_property
+    def counting(self) -> dict[str, list[tuple[CounterGroup, int, dict[str, int]]]]:
+        """By kind of event the groups that count it, and where: the kind's place, and that of each key's first kind."""
+        result: dict[str, list[tuple[CounterGroup, int, dict[str, int]]]] = {}
+        for group in self.groups:
+            places = {key: number * len(group.kinds) for number, key in enumerate(group.keys)}
+            for at, kind in enumerate(group.kinds):
+                result.setdefault(kind, []).append((group, at, places))
+        return result
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Every column that a page gets from the user's counters, group by group."""
         return tuple(name for group in self.groups for name in group.columns)
@@ -156,25 +176,33 @@ class UserState:
         faded = {group.name: self.values[group.name] * np.exp2(-gone / group.lives_us) for group in self.layout.groups}
         return UserState(self.layout, ts_us, faded)
 
-    def add(self, kind: str, ts_us: int, **of: Key) -> None:
-        """Count one event of this kind; `of` says its family, category, topics and so on, by `CounterGroup.by`.
+    def add(self, kind: str, us: int, **of: Key) -> None:
+        """Count one event."""
+        self.add_all([Happened(us, kind, of)])
 
-        Events may come late and in any order: the state is the same but for rounding. What the layout does not have is
-        not counted.
+    def add_all(self, events: Sequence[Happened]) -> None:
+        """Count events. They may come late and in any order: the state is the same but for rounding.
+
+        What the layout does not have is not counted.
         """
-        if self.reference_us is None:
-            self.reference_us = ts_us
-        if ts_us > self.reference_us:
-            self.values = self.decayed_to(ts_us).values
-            self.reference_us = ts_us
-        late = self.reference_us - ts_us
+        if not events:
+            return
+        latest = max(event.us for event in events)
+        reference_us = latest if self.reference_us is None else max(latest, self.reference_us)
+        self.values, self.reference_us = self.decayed_to(reference_us).values, reference_us
+        rows: dict[str, list[tuple[int, int, float]]] = {}
+        for us, kind, of in events:
+            for group, at, places in self.layout.counting.get(kind, ()):
+                key = of.get(group.by) if group.by else ""
+                shares = ((key, 1.0),) if key is None or isinstance(key, str) else key.items()
+                for each, times in shares:
+                    if each in places:
+                        rows.setdefault(group.name, []).append((places[each] + at, reference_us - us, times))
         for group in self.layout.groups:
-            if kind in group.kinds:
-                value = np.exp2(-late / group.lives_us)
-                keys = of.get(group.by) if group.by else ""
-                for key, times in (keys if isinstance(keys, Mapping) else {keys: 1.0}).items():
-                    if key in group.keys:
-                        self.values[group.name][group.keys.index(key), group.kinds.index(kind)] += times * value
+            if group.name in rows:
+                cell, late, part = map(np.array, zip(*rows[group.name], strict=True))
+                added = part[:, None] * np.exp2(-late[:, None] / group.lives_us)
+                np.add.at(self.values[group.name].reshape(-1, len(group.lives_us)), cell, added)
 
 
 def page_counters(state: UserState | None, category: str | None, layout: CounterLayout) -> dict[str, float]:

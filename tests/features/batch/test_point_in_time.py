@@ -1,16 +1,16 @@
 import pytest
 
 from pageopt.errors import ContractError
-from pageopt.features.batch.point_in_time import PageMoment, UserEvent, assert_point_in_time
-from pageopt.features.counters import CounterLayout, UserState, page_counters
+from pageopt.features.batch.point_in_time import PageMoment, assert_point_in_time
+from pageopt.features.counters import CounterLayout, Happened, UserState, page_counters
 
 T0 = 1_700_000_000_000_000
 HOUR = 3_600_000_000
 LAYOUT = CounterLayout((1, 24), ("click", "cart"), ("ca", "cb"), (), {"family": {"fa": 0.1, "fb": 0.1}}, (24,))
 
 
-def happened(us: int, kind: str, family: str | None, category: str | None) -> UserEvent:
-    return UserEvent(us, kind, {"family": family, "category": category})
+def happened(us: int, kind: str, family: str | None, category: str | None) -> Happened:
+    return Happened(us, kind, {"family": family, "category": category})
 
 
 EVENTS = [
@@ -25,8 +25,7 @@ EVENTS = [
 def page(knows, **changes) -> PageMoment:
     """A page whose features were made from the events that `knows` lets through."""
     state = UserState(LAYOUT)
-    for event in filter(knows, EVENTS):
-        state.add(event.kind, event.us, **event.of)
+    state.add_all([event for event in EVENTS if knows(event)])
     until = max(T0, state.reference_us or T0)
     return PageMoment("p", "u", T0, "cb", page_counters(state.decayed_to(until), "cb", LAYOUT) | changes)
 

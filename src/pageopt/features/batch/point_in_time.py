@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -10,18 +10,10 @@ import pyarrow as pa
 from pageopt.errors import ContractError
 from pageopt.features.batch.logs import Logs
 from pageopt.features.batch.user_events import UserEvents
-from pageopt.features.counters import CounterLayout, Key, UserState, page_counters
+from pageopt.features.counters import CounterLayout, Happened, UserState, page_counters
 
 SAMPLE = 200  # pages whose features are recomputed by brute force
 _NOTHING = 1e-9  # what has faded so far is no knowledge, and rounding is as large where shares and lifts are near 0
-
-
-class UserEvent(NamedTuple):
-    """One event of a user: when (microseconds), what, and the keys it counts for, by `CounterGroup.by`."""
-
-    us: int
-    kind: str
-    of: Mapping[str, Key]
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class PageMoment:
 
 def assert_point_in_time(
     pages: Sequence[PageMoment],
-    events: Mapping[str, Sequence[UserEvent]],
+    events: Mapping[str, Sequence[Happened]],
     layout: CounterLayout,
     tolerance: float = 1e-5,
 ) -> None:
@@ -57,9 +49,7 @@ def assert_point_in_time(
         state = None
         if page.user_id is not None:
             state = UserState(layout)
-            for event in events.get(page.user_id, ()):
-                if event.us < page.us:
-                    state.add(event.kind, event.us, **event.of)
+            state.add_all([event for event in events.get(page.user_id, ()) if event.us < page.us])
             state = state.decayed_to(page.us)
         for name, expected in page_counters(state, page.category, layout).items():
             given = page.features[name]
@@ -91,14 +81,14 @@ def moments(pages: pa.Table, sampled: set[str], category: str, layout: CounterLa
 
 def events_of(
     pages: Sequence[PageMoment], logs: Logs, events: UserEvents, layout: CounterLayout
-) -> dict[str, list[UserEvent]]:
+) -> dict[str, list[Happened]]:
     """All `events` of the pages' users by user_id, as `assert_point_in_time` wants them."""
     users = logs.users.select("user", "user_id")
     mine = users.filter(users.user_id.isin(sorted({page.user_id for page in pages if page.user_id is not None})))
     rows = events.rows.join(mine, "user")
     keyed = [(group.by, group.of, events.keys_of(group, rows)) for group in layout.groups if group.by]
-    found: dict[str, list[UserEvent]] = {}
+    found: dict[str, list[Happened]] = {}
     for row in rows.to_pyarrow().to_pylist():
         of = {by: keys.get(row[what]) for by, what, keys in keyed}
-        found.setdefault(row["user_id"], []).append(UserEvent(row["us"], row["kind"], of))
+        found.setdefault(row["user_id"], []).append(Happened(row["us"], row["kind"], of))
     return found

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pageopt.errors import ContractError
-from pageopt.features.counters import CounterGroup, CounterLayout, UserState, page_counters
+from pageopt.features.counters import CounterGroup, CounterLayout, Keys, UserState, page_counters
 from pageopt.features.store.base import EventRow, PageRow
-from pageopt.features.store.folding import Keys, Known, fold, see
+from pageopt.features.store.folding import Known
 
 _FORMAT = 3
 _SCHEMA = """
@@ -188,8 +188,7 @@ class UserSnapshot:
             state = state.decayed_to(max(at_us, self.reference_us))
             if events or pages:
                 known = self._known({row.item_id for row in events} | {row.item_id for row in pages})
-                fold(state, events, known)
-                see(state, pages, known)
+                state.add_all([*known.of_events(events), *known.of_pages(pages)])
         features: dict[str, Any] = {**page_counters(state, category, self.layout)}
         declared = {} if row is None or row[1] is None else json.loads(row[1])
         for name in self.declared:

@@ -13,7 +13,7 @@ from pageopt.features.store.base import EventRow, PageRow
 from pageopt.features.store.snapshot import UserSnapshot
 
 # Of one user that a page waits for, the latest: a robot's must not take a visitor's time.
-MAX_EVENTS, MAX_PAGES = 1000, 200
+MAX_EVENTS, MAX_PAGES = 1000, 100
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     event_id TEXT PRIMARY KEY, ts INTEGER NOT NULL, user_id TEXT, kind TEXT NOT NULL, page_id TEXT, module_id TEXT,
