@@ -198,6 +198,7 @@ class TrainParams(Section):
     loss_weights: Literal["learned", "equal"]
     slot_ips: bool
     above: Literal["auto", "chosen", "hidden"]
+    pairs: bool = Field(default=True, description="whether modules above act on a module pair by pair: our addition")
     above_dropout: float = Field(ge=0, lt=1, description="above auto: share of steps without the modules above")
 
 

@@ -20,6 +20,7 @@ SIZE = Size(modules=30, families=4, slots=4, width=8, embedding=4, cardinalities
 NETWORKS = [
     ("trnn", "chosen"),
     ("trnn", "hidden"),
+    ("mlp", "chosen"),
     ("mlp", "hidden"),
     ("transformer", "chosen"),
     ("transformer", "hidden"),

@@ -116,7 +116,9 @@ def _report(workspace):
     return json.loads((workspace.reports / "train.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("architecture", "above"), [("trnn", "chosen"), ("mlp", "hidden"), ("transformer", "chosen")])
+@pytest.mark.parametrize(
+    ("architecture", "above"), [("trnn", "chosen"), ("mlp", "hidden"), ("mlp", "chosen"), ("transformer", "chosen")]
+)
 def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architecture, above):
     workspace = make_workspace(architecture=architecture, above=above)
     train.run(workspace)

@@ -26,6 +26,7 @@ def _tensors(size, count, seed=0):
 NETWORKS = [
     ("trnn", "chosen"),
     ("trnn", "hidden"),
+    ("mlp", "chosen"),
     ("mlp", "hidden"),
     ("transformer", "chosen"),
     ("transformer", "hidden"),
@@ -180,7 +181,7 @@ def test_a_slot_does_not_see_those_below_it(architecture, slot, seed):
 
 @pytest.mark.parametrize(("architecture", "above"), NETWORKS)
 def test_what_each_network_sees_above(architecture, above):
-    """The modules; nothing where they are hidden, as in the MLP. TRNN's LSTM alone sees their families only."""
+    """The modules; nothing where they are hidden. TRNN's LSTM alone sees their families only."""
     model = inputs.model(replace(SIZE, architecture=architecture, above=above), spread=3.0)
     page = _tensors(SIZE, 1)
     family = model.family_of.numpy()
@@ -230,7 +231,8 @@ def test_attention_heads_must_divide_the_width():
         ("trnn", "auto", True, "hidden"),
         ("transformer", "hidden", False, "hidden"),
         ("transformer", "chosen", True, "chosen"),
-        ("mlp", "auto", False, "hidden"),
+        ("mlp", "auto", False, "chosen"),
+        ("mlp", "auto", True, "hidden"),
         ("mlp", "hidden", True, "hidden"),
     ],
 )
@@ -239,8 +241,10 @@ def test_what_is_seen_above_follows_the_logs_unless_asked(architecture, asked, s
     assert above_mode(params, single_slots=single_slots) == expected
 
 
-def test_an_mlp_cannot_be_asked_to_see_the_modules_above():
-    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": "mlp", "above": "chosen"})
+def test_an_mlp_without_pairs_sees_nothing_above_and_cannot_be_asked_to():
+    params = load(ROOT / "params.yaml", TrainParams).model_copy(update={"architecture": "mlp", "pairs": False})
+    assert above_mode(params, single_slots=False) == "hidden"
+    params = params.model_copy(update={"above": "chosen"})
     with pytest.raises(TrainingError, match=r"train\.above"):
         above_mode(params, single_slots=False)
 

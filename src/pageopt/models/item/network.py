@@ -112,7 +112,8 @@ class PageNetwork(Learner[PageTensors]):
         # The fit of context and module
         self.fit_of_page = nn.Linear(H, len(HEADS) * E)
         self.fit_of_module = nn.Linear(H, len(HEADS) * E)
-        self.fit_of_above = nn.Linear(H, len(HEADS) * E, bias=False) if config.above == "chosen" else None  # G
+        pairs = config.pairs and config.above == "chosen"
+        self.fit_of_above = nn.Linear(H, len(HEADS) * E, bias=False) if pairs else None  # G
         if self.fit_of_above is not None:
             with torch.no_grad():
                 self.fit_of_above.weight *= 0.1  # up to K of them are added to one page
@@ -151,6 +152,7 @@ class PageNetwork(Learner[PageTensors]):
             dropout=params.dropout,
             counters=of_numerics.count("counter"),  # they come last (pageopt.features.schema)
             about=modules.columns.shape[1],
+            pairs=params.pairs,
         )
         return cls(config, modules)
 
@@ -235,7 +237,7 @@ class PageNetwork(Learner[PageTensors]):
         shared = [(batch, self.page_fields.size, 2 * H), (batch, 2 * H, H)]  # page encoder
         shared += [(M, self.module_fields.size + E, H), (M, H, H), (M, H, H)]  # module network, W_m
         shared += [(batch * K, H, H), (batch * K, config.about, H), (batch * K, H, Q)]  # W_o, W_a, heads
-        shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (1 if hidden else 2)]  # the fit
+        shared += [(batch, H, Q * E), *[(M, H, Q * E)] * (2 if config.pairs and not hidden else 1)]  # the fit
         return shared + self.above.products(batch, K, M, hidden=hidden)
 
     def save(self, folder: Path) -> None:
@@ -249,13 +251,13 @@ def above_mode(params: TrainParams, *, single_slots: bool) -> AboveMode:
     """What the network of `params` may see of the modules above, on logs of whole pages or of single slots.
 
     Logs of single slots never show a module beside another, so nothing can be learned from those above. Raises
-    TrainingError where the MLP is asked to see them.
+    TrainingError where an MLP without pairs is asked to see them.
     """
-    if params.architecture == "mlp":
+    if params.architecture == "mlp" and not params.pairs:
         if params.above == "chosen":
             raise TrainingError(
-                "train.above = 'chosen', but the MLP (train.architecture = 'mlp') knows nothing of the modules "
-                "above. Set train.above to auto, or choose trnn or transformer."
+                "train.above = 'chosen', but the MLP (train.architecture = 'mlp') without train.pairs knows nothing of "
+                "the modules above. Set train.above to auto, train.pairs to true, or choose trnn or transformer."
             )
         return "hidden"
     if params.above == "auto":

@@ -16,7 +16,8 @@ class NetworkConfig:
     `architecture` names the part that knows what stands above a slot: "trnn", an LSTM over families; "mlp", nothing but
     the slot's number; "transformer", attention over the modules themselves.
     `above` says what that part may see: "chosen", the modules above; "hidden", only how many there were (for logs of
-    single slots, to measure what seeing them is worth, and always for the MLP).
+    single slots, to measure what seeing them is worth). `pairs` says that modules seen above add to the fit of those
+    below, each by itself; the MLP without them sees nothing.
     `about` numerics of a page are about the module in a slot, and others for another module.
     `losses` are those that the network was trained with; heads of others answer 0. `dropout` is the share of the
     last `counters` page numerics, those that count what the user did before, dropped in training.
@@ -41,6 +42,7 @@ class NetworkConfig:
     dropout: float
     counters: int = 0
     about: int = 0
+    pairs: bool = True
 
     @property
     def chained(self) -> bool:

@@ -36,9 +36,8 @@ class Size:
 def model(size: Size, seed: int = 0, spread: float = 1.0) -> PageNetwork:
     """A model of random weights; `spread` multiplies those of the last layers, so that candidates differ."""
     random = np.random.default_rng(seed)
-    given = vars(size) | {"above": "hidden" if size.architecture == "mlp" else size.above}
     config = NetworkConfig(
-        **given,
+        **vars(size),
         module_cardinalities=(size.families + 2, 8, 8),
         module_numerics=2,
         module_texts=0,
