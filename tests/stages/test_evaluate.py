@@ -18,8 +18,9 @@ from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.reward_model import RewardModel
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
+from pageopt.features.prepared import module_ctr
 from pageopt.models.item.network import PageNetwork, above_mode
-from pageopt.policies.static import static_pages
+from pageopt.policies.static import static_order, static_pages
 from pageopt.problems.fields import Field
 from pageopt.simulator import Shop
 from pageopt.simulator.truth import expected
@@ -241,6 +242,24 @@ def test_a_later_comparison_gets_the_same_figures(make_workspace):
     names = np.array([*encoder.module_ids, None], dtype=object)
     click, _ = expected(workspace.raw, test.page_id[value.rows], names[modules[value.rows]])
     assert click.sum(axis=1).mean() == pytest.approx(found["true_ctr"]["value"])
+
+
+def test_what_the_stage_valued_is_not_valued_again_and_is_the_same(make_workspace):
+    workspace = make_workspace()
+    evaluate.run(workspace)
+    encoder = Encoder.load(workspace.prepared / "encoder")
+    test, popularity = load_pages(workspace.prepared / "test", encoder), module_ctr(workspace.prepared, encoder)
+    modules = static_pages(static_order(popularity), test.candidates, encoder.module_family, SLOTS)
+    model, params = RewardModel.load(workspace.reward_model), load(workspace.params, evaluate.EvaluateParams)
+    anew, kept = (LoggedPages(test, model, params, folder) for folder in (None, workspace.reward_model))
+    decided = modules[kept.rows]
+    first, second = anew.value(decided), kept.value(decided)
+    assert "page" not in vars(kept)  # q̂ of whole pages was not asked
+    for metric in ("ctr", "ptr"):
+        np.testing.assert_array_equal(first.judged(metric), second.judged(metric))
+    decided[0, :2] = decided[0, 1::-1]  # another page, another value
+    np.testing.assert_array_equal(kept.value(decided).ctr, anew.value(decided).ctr)
+    assert not np.array_equal(kept.value(decided).ctr, second.ctr)
 
 
 def test_the_same_inputs_give_the_same_report(make_workspace):

@@ -12,12 +12,14 @@ gain.ctr.relative.low
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pageopt.config import EvaluateParams
 from pageopt.errors import EvaluationError
+from pageopt.evaluation import kept_values
 from pageopt.evaluation.cascade import cascade_ratio, unknown_conditionals
 from pageopt.evaluation.estimate import Floats, UserBootstrap
 from pageopt.evaluation.offpolicy import Difference, cascade_weights, paired
@@ -145,10 +147,13 @@ def is_single(module: NDArray) -> bool:
 class LoggedPages:
     """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies.
 
-    `available [pages]` is the number of candidates, None where the log does not hold them.
+    `available [pages]` is the number of candidates, None where the log does not hold them. `kept` is the folder of the
+    reward model, whose page-aware contributions `keep` wrote there: what is found is not computed again.
     """
 
-    def __init__(self, pages: Pages, reward_model: RewardModel, params: EvaluateParams) -> None:
+    def __init__(
+        self, pages: Pages, reward_model: RewardModel, params: EvaluateParams, kept: Path | None = None
+    ) -> None:
         self.rows = exploration_rows(pages, reward_model.policies)
         self.user_id = pages.user_id[self.rows]
         self.encoded: EncodedPages = pages.encoded.take(self.rows)
@@ -166,10 +171,15 @@ class LoggedPages:
         self._model = reward_model
         self._units = page_units(self.user_id, pages.page_id[self.rows])
         self._q_logged = reward_model.predict(self.encoded, self._units, self.module)
-        self.page: PageValues | None = None
-        if reward_model.page is not None and not self.single:
-            fold = fold_of(self._units, reward_model.folds)
-            self.page = PageValues.of(reward_model.page, self.encoded, fold, self.module, self._rewards, params.threads)
+        self._kept = kept_values.read(kept) if kept else {}
+
+    @cached_property
+    def page(self) -> PageValues | None:
+        """These pages with the page-aware q̂ of what they show, where the log can have one."""
+        if self._model.page is None or self.single:
+            return None
+        fold = fold_of(self._units, self._model.folds)
+        return PageValues.of(self._model.page, self.encoded, fold, self.module, self._rewards, self._params.threads)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -214,8 +224,20 @@ class LoggedPages:
         if self.no_cascade is None and self.available is not None:
             ratio = cascade_ratio(modules, self.module, self.available)
             cascade = cascade_weights(ratio, self._params.max_cascade_weight)
-        page = None if self.page is None else self.page.contributions(counted, weights.clipped)
+        page = self._page_contributions(counted, weights.clipped)
         return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade, page)
+
+    def _page_contributions(self, modules: NDArray[np.int64], weight: Floats) -> Mapping[Reward, Floats] | None:
+        name = kept_values.key(self.rows, self.module, weight, *self._rewards.values(), modules)
+        if name not in self._kept:
+            if self.page is None:
+                return None
+            self._kept[name] = self.page.contributions(modules, weight)
+        return self._kept[name]
+
+    def keep(self, folder: Path) -> None:
+        """Write the page-aware contributions of all policies judged so far beside their reward model."""
+        kept_values.write(folder, self._kept)
 
     def value_of_marginals(self, probability: Floats) -> PolicyValue:
         """The policy that ignores contexts and shows modules with marginals `probability [slots, modules]`.

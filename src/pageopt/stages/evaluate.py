@@ -98,6 +98,7 @@ def run(workspace: Workspace) -> None:
     with console.status("Estimating"):
         values = {name: logged.value(modules) for name, modules in pages.items()}
         values |= {name: logged.value_of_marginals(chances) for name, chances in inputs.snapshots.items()}
+        logged.keep(workspace.reward_model)
         true = _truth(workspace.raw, inputs, logged, pages)
         evaluation = _evaluate(inputs, logged, values, earned, true)
     evaluation.write(workspace.reports / "evaluation.json")

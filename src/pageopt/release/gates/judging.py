@@ -135,7 +135,7 @@ class Judge:
         if test.candidates is None:
             raise ReleaseError(f"{self.workspace.prepared / 'test'} holds no candidates. Run stage prepare again.")
         try:
-            logged = LoggedPages(test, rewards, params)
+            logged = LoggedPages(test, rewards, params, self.workspace.reward_model)
         except EvaluationError as error:
             return Verdict.of("quality", [Check("evidence", False, None, None, f"not enough evidence: {error}")])
         fields = {name: column[logged.rows] for name, column in test.fields.items()}
