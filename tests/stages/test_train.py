@@ -124,7 +124,7 @@ def test_writes_a_model_a_report_and_a_curve(make_workspace, capsys, architectur
     train.run(workspace)
     model = load_network(workspace.model)
     assert (model.config.architecture, model.config.above) == (architecture, above)
-    assert model.config.losses == ("click", "attributed")
+    assert model.config.losses == ("click", "purchase")
     report = _report(workspace)
     assert report["architecture"] == architecture
     assert report["dropped_losses"] == ["intent"]
@@ -161,7 +161,7 @@ def test_logs_without_purchases_train_the_rest(make_workspace):
     workspace = make_workspace(purchases=False)
     train.run(workspace)
     assert load_network(workspace.model).config.trained_heads == ("click",)
-    assert _report(workspace)["dropped_losses"] == ["intent", "attributed"]
+    assert _report(workspace)["dropped_losses"] == ["intent", "purchase"]
 
 
 def test_nothing_to_learn_from_is_said(make_workspace):
