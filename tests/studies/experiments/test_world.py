@@ -3,12 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from pageopt.config import CollectParams, load
+from pageopt.config import CollectParams, SearchParams, TrainParams, load
 from pageopt.errors import ConfigError, EvaluationError
 from pageopt.simulator import Shop
 from pageopt.studies.experiments import cell, exploration, world
 from pageopt.studies.experiments.built import ORACLE, World
+from pageopt.studies.experiments.catalog import model
 from pageopt.studies.experiments.figures import Cell, Oracle
+from pageopt.studies.experiments.rankers import ranker_of
 from pageopt.studies.experiments.values import read_values
 
 
@@ -96,6 +98,14 @@ def test_features_of_users_change_the_pages(tiny_project):
         for name in (with_users, without)
     ]
     assert not np.array_equal(*values)
+
+
+def test_the_papers_mlp_sees_no_module_above(tiny_project, built):
+    search, train = (load(tiny_project.params, section) for section in (SearchParams, TrainParams))
+    networks = [ranker_of(model(tiny_project.root, name), built, search, train, 1) for name in ("mlp_pf", "trnn_pf")]
+    for network in networks:
+        network.fit(built.split("train"), built.split("valid"))
+    assert [network.model.config.above for network in networks] == ["hidden", "chosen"]
 
 
 def test_exploration_runs_are_those_of_the_shop(tiny_project):

@@ -20,6 +20,7 @@ class Model(Section):
     losses: tuple[Loss, ...] = ("click", "intent", "attributed")
     loss_weights: Literal["learned", "equal"] = "learned"
     above: Literal["auto", "chosen", "hidden"] = "auto"
+    pairs: bool = True
     searches: bool = False
 
     @property

@@ -49,6 +49,7 @@ def _network(model: Model, world: World, search: SearchParams, train: TrainParam
             "loss_weights": model.loss_weights,
             "slot_ips": model.ips,
             "above": model.above,
+            "pairs": model.pairs,
         }
     )
     most = load(world.workspace.params, PrepareParams).slot_bias.max_weight
