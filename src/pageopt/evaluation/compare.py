@@ -32,6 +32,7 @@ from pageopt.evaluation.reward_model import RewardModel, fold_of, page_units
 from pageopt.evaluation.weights import Weights, match_weights, stochastic_weights
 from pageopt.features.encoder import EncodedPages, Encoder
 from pageopt.features.pages import Pages
+from pageopt.tables.digest import digest
 
 PRODUCTION = "production"
 # Of a policy that shows everything the estimated share of modules shown is 1, give or take the noise of small logs.
@@ -228,12 +229,13 @@ class LoggedPages:
         return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade, page)
 
     def _page_contributions(self, modules: NDArray[np.int64], weight: Floats) -> Mapping[Reward, Floats] | None:
-        name = kept_values.key(self.rows, self.module, weight, *self._rewards.values(), modules)
-        if name not in self._kept:
+        logged = [*vars(self.encoded).items(), ("units", self._units), ("logged", self.module), *self._rewards.items()]
+        key = digest([*logged, ("weight", weight), ("modules", modules)])
+        if key not in self._kept:
             if self.page is None:
                 return None
-            self._kept[name] = self.page.contributions(modules, weight)
-        return self._kept[name]
+            self._kept[key] = self.page.contributions(modules, weight)
+        return self._kept[key]
 
     def keep(self, folder: Path) -> None:
         """Write the page-aware contributions of all policies judged so far beside their reward model."""

@@ -1,14 +1,13 @@
 """Page-aware contributions that are on disk: what stage evaluate computed, the quality gate need not compute again.
 
-They are found by all that they follow from besides q̂, in whose folder they lie: the logged pages and the pages decided.
+They lie in the folder of the q̂ that they follow from, by a key that names all else that they do: logged pages, and
+pages decided.
 """
 
-import hashlib
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -17,15 +16,6 @@ from pageopt.evaluation.policy_value import Reward
 
 _FILE = "page_values.safetensors"
 ByReward = dict[Reward, Floats]
-
-
-def key(*arrays: NDArray) -> str:
-    """Names contributions by the arrays that they follow from, in order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def read(folder: Path) -> dict[str, ByReward]:

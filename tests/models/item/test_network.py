@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from pageopt.config import TrainParams, load
 from pageopt.errors import TrainingError
@@ -294,6 +295,15 @@ def test_a_broken_model_is_named(tmp_path, broken):
     inputs.model(SIZE).save(tmp_path)
     (tmp_path / broken).write_bytes(b"{")
     with pytest.raises(TrainingError, match="dvc repro train"):
+        load_network(tmp_path)
+
+
+def test_a_model_of_an_earlier_state_says_that_it_must_be_trained_again(tmp_path):
+    inputs.model(SIZE).save(tmp_path)
+    values = load_file(tmp_path / "model.safetensors")
+    del values["module_columns"]
+    save_file(values, tmp_path / "model.safetensors")
+    with pytest.raises(TrainingError, match=r"holds no model that can be read .*module_columns.* Train it"):
         load_network(tmp_path)
 
 

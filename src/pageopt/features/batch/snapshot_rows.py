@@ -18,13 +18,7 @@ from pageopt.features.store.folding import Known
 from pageopt.features.store.snapshot import UserRow, write_snapshot
 
 
-def write_users(
-    path: Path,
-    logs: Logs,
-    events: UserEvents,
-    layout: CounterLayout,
-    declared: tuple[str, ...],
-) -> int:
+def write_users(path: Path, logs: Logs, events: UserEvents, layout: CounterLayout, declared: tuple[str, ...]) -> int:
     """Write the snapshot of all users at the end of the log, chunk by chunk, and return how many there are."""
     ends = (int(table.us.max().fill_null(0).execute()) for table in (logs.pages, logs.events))
     reference_us = max(ends) + 1  # counters hold what is strictly before, and the last event counts

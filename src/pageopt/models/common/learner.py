@@ -1,15 +1,14 @@
 """What training asks of a network and of its pages: here a page problem meets the loop, which knows no more of it."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
-import numpy as np
 from torch import Tensor, nn
 
 from pageopt.config import TrainParams
+from pageopt.tables.digest import digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +51,9 @@ class Batch:
 
     def digest(self) -> str:
         """A hash of every value: equal for equal pages in equal order."""
-        result = hashlib.blake2b(digest_size=16)
         inputs = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        for name, value in [*inputs.items(), *self.labels.items(), *self.weights.items()]:
-            result.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            result.update(np.ascontiguousarray(value.numpy()).data)
-        return result.hexdigest()
+        named = [*inputs.items(), *self.labels.items(), *self.weights.items()]
+        return digest((name, value.numpy()) for name, value in named)
 
 
 class Ways(NamedTuple):

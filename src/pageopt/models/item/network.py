@@ -284,15 +284,15 @@ def load_network(folder: Path) -> PageNetwork:
     try:
         config = _CONFIG.validate_json((folder / "model.json").read_bytes())
         values = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+        table = ModuleTable(
+            values["family_of"].numpy(),
+            values["module_categorical"].numpy(),
+            values["module_numeric"].numpy(),
+            values["module_tokens"].numpy(),
+            values["module_columns"].numpy() - 1,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise TrainingError(f"{folder} holds no model that can be read ({error}). Train it: dvc repro train") from None
-    table = ModuleTable(
-        values["family_of"].numpy(),
-        values["module_categorical"].numpy(),
-        values["module_numeric"].numpy(),
-        values["module_tokens"].numpy(),
-        values["module_columns"].numpy() - 1,
-    )
     model = PageNetwork(config, table)
     model.load_state_dict(values)
     return model.eval()
