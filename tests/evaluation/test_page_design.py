@@ -61,8 +61,8 @@ def test_rows_by_hand(orders: list[list[int]], shown: list[bool], around: bool) 
     codes = np.stack([np.arange(len(pages)) % 3, np.arange(len(pages)) % 2], axis=1)
     encoded = EncodedPages(codes, np.zeros((len(pages), 0)), np.zeros((len(pages), 0, 1)))
     page, slot = np.nonzero(pages >= 0)
-    matrix = design.rows(encoded, pages, page, slot).toarray()
-    assert matrix.shape == (len(page), design.blocks["clicks"].start)
+    matrix = design.rows(encoded, pages, page, slot).tocsr().toarray()
+    assert matrix.shape == (len(page), design.columns)
     for number, (p, s) in enumerate(zip(page, slot, strict=True)):
         expected = np.zeros(matrix.shape[1])
         for (block, column), value in by_hand(codes[p].tolist(), pages[p].tolist(), int(s), around).items():
@@ -75,7 +75,7 @@ def test_clicks_above_come_by_slot_and_over_all() -> None:
     encoded = EncodedPages(np.zeros((1, 2), np.int64), np.zeros((1, 0)), np.zeros((1, 0, 1)))
     page, slot = np.zeros(2, np.int64), np.array([1, 3])
     rows = design.rows(encoded, np.array([[0, 1, 2, 3]]), page, slot)
-    block = design.with_clicks(rows, slot, np.array([0.25, 0.5])).toarray()[:, design.blocks["clicks"]]
+    block = rows.with_clicks(np.array([0.25, 0.5])).tocsr().toarray()[:, design.blocks["clicks"]]
     np.testing.assert_array_equal(block, [[0, 0.25, 0, 0, 0.25], [0, 0, 0, 0.5, 0.5]])
     assert block.shape[1] == SLOTS + 1
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.page_matrix import PageMatrix
 
 _ROWS = 60_000  # looked at; C needs to be about right only
 _ROWS_AT_ONCE = 30_000
@@ -30,7 +31,7 @@ class BlockCurvature:
     blocks: tuple[Floats, ...]
 
     @classmethod
-    def of(cls, rows: csr_matrix, weight: float, group: NDArray[np.int64]) -> "BlockCurvature":
+    def of(cls, rows: csr_matrix | PageMatrix, weight: float, group: NDArray[np.int64]) -> "BlockCurvature":
         """Of all `rows [n, columns]`, each with `weight`; `group [columns]` counts from 0."""
         size = np.bincount(group)
         order, begin = np.argsort(group, kind="stable"), np.cumsum(size) - size
@@ -40,7 +41,7 @@ class BlockCurvature:
         total = np.zeros(int((size**2).sum()))
         some = rows[:: max(1, rows.shape[0] // _ROWS)]
         for start in range(0, some.shape[0], _ROWS_AT_ONCE):
-            left, right, value = _pairs_of_a_group(some[start : start + _ROWS_AT_ONCE], group)
+            left, right, value = _pairs_of_a_group(some[start : start + _ROWS_AT_ONCE].tocsr(), group)
             of = group[left]
             cell = first[of] + place[left] * size[of] + place[right]
             total += np.bincount(cell, value, minlength=len(total))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import LinearOperator
 from scipy.special import expit
 
 from pageopt.evaluation.block_curvature import Root
@@ -17,7 +18,9 @@ _EXACT = 1e-8  # relative fall of the loss below which a fit is done
 _SOLVED, _MOST_TURNS = 3e-3, 150
 
 
-def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float, start: Floats, root: Root) -> Floats:
+def fit_logistic(
+    rows: csr_matrix | LinearOperator, label: NDArray, penalty: Floats, base: float, start: Floats, root: Root
+) -> Floats:
     """Coefficients `[columns]` of P(label) = σ(base + rows · coefficients), the mode under the prior.
 
     Args:
@@ -39,7 +42,9 @@ def fit_logistic(rows: csr_matrix, label: NDArray, penalty: Floats, base: float,
     return root.times(minimize(loss, root.solve(start), jac=True, method="L-BFGS-B", options=options).x)
 
 
-def solve_curvature(rows: csr_matrix, weight: Floats, penalty: Floats, right: Floats, root: Root) -> Floats:
+def solve_curvature(
+    rows: csr_matrix | LinearOperator, weight: Floats, penalty: Floats, right: Floats, root: Root
+) -> Floats:
     """x `[columns]` of (rowsᵀ diag(weight) rows + diag(penalty)) x = right.
 
     `weight [n]` is p(1 − p) of a fit, so the matrix is the curvature of its loss. By conjugate gradients in the

@@ -17,16 +17,17 @@ columns that all pages share stay nearly free. Small effects of a kind are then 
 pair from the pair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix
 
 from pageopt.evaluation.estimate import Floats
+from pageopt.evaluation.page_matrix import PageMatrix
 from pageopt.features.encoder import EncodedPages, Encoder
 
 # Precisions of the Gaussian prior, log-odds⁻².
@@ -36,7 +37,9 @@ _FAMILY = 0.3  # of a pair of families, beside one of modules
 _COUNT = 0.1  # of a family's own saturation, beside a pair of modules
 
 Columns = Iterator[tuple[str, NDArray, NDArray, NDArray | float]]
-"""Block, rows, columns within the block, values."""
+"""Block, which cells, columns within the block, values."""
+Cells = Iterator[tuple[NDArray, tuple[NDArray, Callable[[NDArray], Columns]]]]
+"""Rows, a number that says which cell each is in, and the columns of cells by that number."""
 
 
 @dataclass(frozen=True)
@@ -122,59 +125,76 @@ class PageDesign:
                 group[block] = of[name]
         return group
 
-    def rows(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> csr_matrix:
-        """All but block "clicks" of the modules in `slot [n]` of `page [n]` of `shown [pages, slots]`.
+    def rows(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> PageMatrix:
+        """The modules in `slot [n]` of `page [n]` of `shown [pages, slots]`, without clicks above them.
 
         `encoded` are the contexts of the pages; -1 is an empty slot.
         """
-        parts = [
-            (self.blocks[name].start + column, row, np.broadcast_to(value, row.shape))
-            for name, row, column, value in self._columns(encoded, shown, page, slot)
-        ]
-        column, row, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-        matrix = csr_matrix((value, (row, column)), shape=(len(page), self.blocks["clicks"].start), dtype=np.float64)
-        matrix.sum_duplicates()
-        return matrix
+        held, said, count = [], [], 0
+        for row, (key, of_key) in self._cells(encoded, shown, page, slot):
+            keys, cell = np.unique(key, return_inverse=True)
+            held.append((row, count + cell))
+            for name, at, column, value in of_key(keys):
+                said.append((count + at, self.blocks[name].start + column, np.broadcast_to(value, at.shape)))
+            count += len(keys)
+        row, cell = (np.concatenate(part) for part in zip(*held, strict=True))
+        cells = csr_matrix((np.ones(len(row)), (row, cell)), (len(page), count))
+        at, column, value = (np.concatenate(part) for part in zip(*said, strict=True))
+        columns = csr_matrix((value, (at, column)), (count, self.blocks["clicks"].start), dtype=np.float64)
+        return PageMatrix(cells, columns, slot, np.zeros(len(slot)), self.slots)
 
-    def with_clicks(self, rows: csr_matrix, slot: NDArray, above: Floats) -> csr_matrix:
-        """`rows` with block "clicks", the last, `[n, columns]`: `above [n]` clicks are expected above `slot [n]`."""
-        count = len(slot)
-        at = (np.arange(count), slot)
-        by_slot = csr_matrix((above, at), shape=(count, self.slots))
-        return hstack([rows, by_slot, csr_matrix(above[:, None])], format="csr")
+    def _cells(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> Cells:
+        every, module = np.arange(len(page)), shown[page, slot]
+        family, M, K = self.family[module], len(self.family), self.slots
+        yield every, _keyed((M, K), (module, slot), self._of_module)
+        for c, count in enumerate(self.cardinalities):
+            of_context = partial(self._of_context, c)
+            yield every, _keyed((count, M, K), (encoded.categorical[page, c], module, slot), of_context)
+        there = shown[page]
+        standing = (there >= 0) & (np.arange(there.shape[1]) != slot[:, None])
+        if not self.around:
+            standing &= np.arange(there.shape[1]) < slot[:, None]
+        at, place = np.nonzero(standing)
+        other = there[at, place]
+        yield at, _keyed((M, M, K, K), (module[at], other, slot[at], place), self._of_pair)
+        alike = at[(self.family[other] == family[at]) & (place < slot[at])]
+        yield every, _keyed((M, K), (family, np.bincount(alike, minlength=len(page))), self._of_saturation)
 
-    def _columns(self, encoded: EncodedPages, shown: NDArray, page: NDArray, slot: NDArray) -> Columns:
-        every = np.arange(len(page))
-        module = shown[page, slot]
-        family, M, F = self.family[module], len(self.family), int(self.family.max(initial=-1)) + 1
+    def _of_module(self, module: NDArray, slot: NDArray) -> Columns:
+        every = np.arange(len(module))
         yield "module", every, module, 1.0
         yield "slot", every, slot, 1.0
-        for c in range(len(self.cardinalities)):
-            code = encoded.categorical[page, c]
-            yield f"context {c} module", every, code * M + module, 1.0
-            yield f"context {c} slot", every, code * self.slots + slot, 1.0
-        for side in ("above", "around") if self.around else ("above",):
-            alike = np.zeros((len(page), 1 + self.alike.shape[1]))
-            for place in range(shown.shape[1]):
-                there = shown[page, place]
-                at = np.flatnonzero((there >= 0) & (place < slot if side == "above" else place != slot))
-                other = there[at]
-                same_family = self.family[other] == family[at]
-                alike[at, 0] += same_family
-                alike[at, 1:] += self.alike[other] == self.alike[module[at]]
-                yield side, at, module[at] * M + other, 1.0
-                pair = family[at] * F + self.family[other]
-                yield f"family {side}", at, pair, 1.0
-                if side == "above":
-                    both, depth = module[at] * M + other, self.slots - 1
-                    yield "at distance", at, both * depth + slot[at] - place - 1, 1.0
-                    yield "from slot", at, both * depth + place, 1.0
-                    next_to = slot[at] == place + 1
-                    yield "right above", at[next_to], pair[next_to], 1.0
-            for column, count in enumerate(alike.T):
-                some = np.flatnonzero(count)
-                yield f"alike {side}", some, np.full(len(some), column), count[some]
-            if side == "above":
-                count = alike[:, 0].astype(np.int64)
-                yield "step", every, count, 1.0
-                yield "saturation", every, family, np.log1p(count)
+
+    def _of_context(self, c: int, code: NDArray, module: NDArray, slot: NDArray) -> Columns:
+        every = np.arange(len(code))
+        yield f"context {c} module", every, code * len(self.family) + module, 1.0
+        yield f"context {c} slot", every, code * self.slots + slot, 1.0
+
+    def _of_pair(self, module: NDArray, other: NDArray, slot: NDArray, place: NDArray) -> Columns:
+        """`other` stands in slot `place`."""
+        M, F, depth = len(self.family), int(self.family.max(initial=-1)) + 1, self.slots - 1
+        both, families = module * M + other, self.family[module] * F + self.family[other]
+        alike = np.column_stack([self.family[module] == self.family[other], self.alike[module] == self.alike[other]])
+        above, every = np.flatnonzero(place < slot), np.arange(len(module))
+        for side, at in (("above", above), ("around", every)) if self.around else (("above", above),):
+            yield side, at, both[at], 1.0
+            yield f"family {side}", at, families[at], 1.0
+            pair, column = np.nonzero(alike[at])
+            yield f"alike {side}", at[pair], column, 1.0
+        yield "at distance", above, (both * depth + slot - place - 1)[above], 1.0
+        yield "from slot", above, (both * depth + place)[above], 1.0
+        next_to = np.flatnonzero(slot == place + 1)
+        yield "right above", next_to, families[next_to], 1.0
+
+    def _of_saturation(self, family: NDArray, count: NDArray) -> Columns:
+        """`count` modules of the `family` stand above."""
+        some = np.flatnonzero(count)
+        yield "step", np.arange(len(count)), count, 1.0
+        yield "saturation", some, family[some], np.log1p(count[some])
+
+
+def _keyed(
+    sizes: tuple[int, ...], indices: tuple[NDArray, ...], columns: Callable[..., Columns]
+) -> tuple[NDArray[np.int64], Callable[[NDArray], Columns]]:
+    """One number for `indices`, each below its size, and the columns of such numbers."""
+    return np.ravel_multi_index(indices, sizes), lambda keys: columns(*np.unravel_index(keys, sizes))

@@ -9,7 +9,6 @@ held out, so that where modules do not act on each other they stay all but silen
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
 
 from pageopt.errors import EvaluationError
@@ -25,7 +23,9 @@ from pageopt.evaluation.block_curvature import BlockCurvature
 from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.logistic import fit_logistic
 from pageopt.evaluation.page_design import PageDesign
+from pageopt.evaluation.page_matrix import PageMatrix
 from pageopt.evaluation.reward_check import log_loss
+from pageopt.evaluation.threads import side_by_side
 from pageopt.features.encoder import EncodedPages, Encoder
 
 STRENGTHS = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
@@ -59,7 +59,7 @@ class PageRows:
         effect: `[pages, K]` log-odds of a click that the rest of the page gives, clicks above included.
     """
 
-    matrix: csr_matrix
+    matrix: PageMatrix
     page: NDArray[np.int64]
     slot: NDArray[np.int64]
     click: Floats
@@ -124,10 +124,11 @@ class PageReward:
             rows, at = matrix[here], (page[here], slot[here])
             place = np.cumsum(own) - 1  # of a page among those of the fold
             chance[own], above[own] = _clicks(self.design, fitted, rows, place[at[0]], at[1], module[own])
-            given[at] = expit(fitted.bought + rows[:, :context] @ fitted.purchases)
-            beside = fitted.clicks[context : self.design.blocks["clicks"].start]
-            effect[at] = rows[:, context:] @ beside + fitted.by_click(self.design)[at[1]] * above[at]
-        return PageRows(self.design.with_clicks(matrix, slot, above[page, slot]), page, slot, chance, given, effect)
+            beside = fitted.clicks.copy()
+            beside[:context] = 0
+            given[at] = expit(fitted.bought + rows @ np.pad(fitted.purchases, (0, len(beside) - context)))
+            effect[at] = rows.with_clicks(above[at]) @ beside
+        return PageRows(matrix.with_clicks(above[page, slot]), page, slot, chance, given, effect)
 
     def save(self, file: Path) -> None:
         """Write as safetensors; the same model gives the same bytes."""
@@ -164,11 +165,11 @@ class PageReward:
 
 
 def _clicks(
-    design: PageDesign, fitted: Fold, matrix: csr_matrix, page: NDArray, slot: NDArray, module: NDArray
+    design: PageDesign, fitted: Fold, matrix: PageMatrix, page: NDArray, slot: NDArray, module: NDArray
 ) -> tuple[Floats, Floats]:
     """P(click) of all pages by one model, and clicks expected above, `[pages, K]` each."""
     log_odds, by_click = np.zeros(module.shape), fitted.by_click(design)
-    log_odds[page, slot] = fitted.base + matrix @ fitted.clicks[: matrix.shape[1]]
+    log_odds[page, slot] = fitted.base + matrix @ fitted.clicks
     chance, above = np.zeros(module.shape), np.zeros(module.shape)
     total = np.zeros(len(module))
     for place in range(module.shape[1]):
@@ -184,7 +185,7 @@ class _Lesson:
     """Logged pages to learn from, as rows of one design without clicks above."""
 
     design: PageDesign
-    matrix: csr_matrix
+    matrix: PageMatrix
     page: NDArray[np.int64]
     slot: NDArray[np.int64]
     fold: NDArray[np.int64]
@@ -197,7 +198,7 @@ class _Lesson:
         page, slot = np.nonzero(module >= 0)
         rows, rate = design.rows(encoded, module, page, slot), float(click[page, slot].mean(dtype=np.float64))
         curvature = BlockCurvature.of(
-            design.with_clicks(rows, slot, rate * slot.astype(np.float64)), rate * (1 - rate), design.groups
+            rows.with_clicks(rate * slot.astype(np.float64)), rate * (1 - rate), design.groups
         )
         return cls(design, rows, page, slot, fold, module, click, curvature)
 
@@ -231,8 +232,7 @@ class _Lesson:
     def at(self, strength: float, start: Sequence[Fold], threads: int) -> tuple[list[Fold], Floats]:
         """Models of every fold, and the loss `[pages]` of each page by the model that has not seen it."""
         penalty, losses = self.design.penalty(strength), np.zeros(len(self.fold))
-        with ThreadPoolExecutor(max_workers=threads) as pool:
-            folds = list(pool.map(lambda number: self._fitted(number, start[number], penalty), range(len(start))))
+        folds = side_by_side(lambda number: self._fitted(number, start[number], penalty), range(len(start)), threads)
         for number, fitted in enumerate(folds):
             own, clicked = self.fold == number, (self.click > 0).astype(np.float64)
             losses[own] = log_loss(clicked, self._clicks(fitted)[0], self.module >= 0).sum(axis=1)[own]
@@ -242,7 +242,7 @@ class _Lesson:
         """`fitted` once more, on the pages of all folds but `number`."""
         taught = np.flatnonzero(self.fold[self.page] != number)
         above = self._clicks(fitted)[1][self.page, self.slot]
-        rows = self.design.with_clicks(self.matrix[taught], self.slot[taught], above[taught])
+        rows = self.matrix[taught].with_clicks(above[taught])
         label = self.click[self.page, self.slot][taught]
         root = self.curvature.root(penalty, len(taught) / len(self.page))
         return replace(fitted, clicks=fit_logistic(rows, label, penalty, fitted.base, fitted.clicks, root))
@@ -254,7 +254,7 @@ class _Lesson:
         context = self.design.blocks["above"].start
         # Half a purchase more, and half a click more without one: no purchase in the log is a small chance, not none.
         base = float(logit((bought.sum() + 0.5) / (len(bought) + 1)))
-        penalty, matrix = self.design.penalty(strength)[:context], self.matrix[clicked][:, :context]
+        penalty, matrix = self.design.penalty(strength)[:context], self.matrix[clicked].tocsr()[:, :context]
         root = BlockCurvature.of(matrix, float(bought.mean() * (1 - bought.mean())), self.design.groups[:context])
         purchases = fit_logistic(
             matrix, bought.astype(np.float64), penalty, base, np.zeros(context), root.root(penalty)

@@ -13,7 +13,6 @@ Purchases are q̂ times P(purchase | click), and α corrects them by clicks, whi
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,7 @@ from pageopt.evaluation.estimate import Floats
 from pageopt.evaluation.logistic import solve_curvature
 from pageopt.evaluation.page_reward import PageReward, PageRows
 from pageopt.evaluation.policy_value import Reward
+from pageopt.evaluation.threads import side_by_side
 from pageopt.features.encoder import EncodedPages
 
 LOOSER = (100.0, 30.0, 10.0, 3.0, 1.0)
@@ -42,7 +42,7 @@ class PageValues:
         encoded: contexts of the pages.
         logged: what the log shows, `[pages, K]`, with the model's view of it in `rows`.
         rewards: "click" and "purchase", `[pages, K]`.
-        threads: folds at a time; figures do not depend on it.
+        threads: rewards at a time; figures do not depend on it.
     """
 
     model: PageReward
@@ -81,14 +81,17 @@ class PageValues:
         # What a unit of q̂ is worth on either page: a click, or the purchases that follow from one.
         wanted = self.gradients(target, self.fold, [np.ones_like(target.click), target.conversion])
         held = self.gradients(rows, self.fold, [weight, weight * rows.conversion])
-        chosen, gradients = plain.copy(), wanted - held
-        for k in range(chosen.shape[1]):
+        gradients = wanted - held
+
+        def corrected(k: int) -> Floats:
             for looser in LOOSER:
-                corrected = plain[:, k] + (self.alpha(gradients[..., k], looser) * missed).sum(axis=1)
-                if corrected.std() <= WIDER * plain[:, k].std():
-                    chosen[:, k] = corrected
-                    break
-        return {"click": chosen[:, 0], "purchase": chosen[:, 1]}
+                tried = plain[:, k] + (self.alpha(gradients[..., k], looser) * missed).sum(axis=1)
+                if tried.std() <= WIDER * plain[:, k].std():
+                    return tried
+            return plain[:, k]
+
+        click, purchase = side_by_side(corrected, range(2), self.threads)
+        return {"click": click, "purchase": purchase}
 
     def alpha(self, gradients: Floats, looser: float) -> Floats:
         """α `[pages, K]`: Σ α·(r − q̂) over a fold's pages takes back what an error of its β does to a sum.
@@ -99,8 +102,7 @@ class PageValues:
         alpha = np.zeros(rows.click.shape)
         slope = (rows.click * (1 - rows.click))[rows.page, rows.slot]
         penalty = self.model.design.penalty(min(self.model.strength, _STRICTEST) / looser)
-
-        def of_fold(number: int) -> None:
+        for number in range(len(gradients)):
             own = self.fold == number
             taught = np.flatnonzero(~own[rows.page])
             right = gradients[number] * ((~own).sum() / own.sum())
@@ -108,9 +110,6 @@ class PageValues:
             solved = solve_curvature(rows.matrix[taught], slope[taught], penalty, right, root)
             here = np.flatnonzero(own[rows.page])
             alpha[rows.page[here], rows.slot[here]] = rows.matrix[here] @ solved
-
-        with ThreadPoolExecutor(max_workers=self.threads) as pool:
-            list(pool.map(of_fold, range(len(gradients))))
         return alpha
 
     def gradients(self, rows: PageRows, fold: NDArray[np.int64], worth: Sequence[Floats]) -> Floats:
