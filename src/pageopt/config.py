@@ -44,6 +44,7 @@ class ShopParams(Section):
     personal: float = Field(ge=0, le=0.75, default=0.5, description="share of the pull that is the person's own taste")
     mood: float = Field(ge=0, le=0.25, default=0.1, description="share of the pull that shows in nothing")
     off_mission: float = Field(ge=0, le=1, default=0.2, description="share of pages whose hero is off the mission")
+    purchases: float = Field(gt=0, default=1.0, description="odds of a purchase given a click, relative to usual")
     thompson_diversity: Literal["swap", "demote"] | None = "swap"
     propensity_samples: int = Field(gt=0, description="Monte Carlo rankings a Thompson snapshot's propensities rest on")
 

@@ -79,3 +79,12 @@ def test_slot_bias_says_how_fast_examination_fades(make_shop) -> None:
     # 1/examination is a straight line in the slot; its slope is what the param multiplies.
     np.testing.assert_allclose(one[:, :1] / strong - 1, 3 * (one[:, :1] / one - 1), rtol=1e-12)
     assert (strong[:, 1:] < one[:, 1:]).all()
+
+
+def test_purchases_after_a_click_have_the_odds_that_were_asked_for(make_shop) -> None:
+    usual, rare = make_shop(), make_shop(purchases=0.25)
+    intent = Intent.of(draw(usual.catalog, 0, 0, 0, 40))
+    pages = pages_of([1, 2, 5], 40)
+    before, after = (shop.model.conversion(intent, pages) for shop in (usual, rare))
+    np.testing.assert_allclose(after / (1 - after), 0.25 * before / (1 - before), rtol=1e-6)
+    np.testing.assert_array_equal(*(shop.model.expected(intent, pages)[0] for shop in (usual, rare)))

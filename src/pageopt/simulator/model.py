@@ -87,6 +87,7 @@ class ClickModel:
         bias = catalog.params.slot_bias
         self.examination = np.array([_EXAMINED[name] / (1 + bias * _FADING[name] * slot) for name in PLATFORMS])
         """θ [platforms, slots]"""
+        self._buys = _PURCHASE + float(np.log(catalog.params.purchases))
 
     def fit(self, intent: Intent, modules: np.ndarray) -> np.ndarray:
         """How well modules `[P, J]` match the intent, apart from their quality: log-odds `[P, J]` float32."""
@@ -105,7 +106,9 @@ class ClickModel:
         """P(purchase | click) `[P, J]` of modules `[P, J]`."""
         at = np.where(modules == EMPTY, 0, modules)
         ready = _BUYER * (intent.stage[:, None] - MEAN_STAGE)
-        return sigmoid(_PURCHASE + self._catalog.modules.conversion[at] + _FIT_BUYS * self.fit(intent, modules) + ready)
+        return sigmoid(
+            self._buys + self._catalog.modules.conversion[at] + _FIT_BUYS * self.fit(intent, modules) + ready
+        )
 
     def expected(self, intent: Intent, modules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P(click) and P(purchase) of every slot of the pages `[P, K]`; 0 where a slot is empty. Two `[P, K]`."""
