@@ -38,16 +38,16 @@ SEARCH = SearchParams(width=4, beam_start=2, objective="purchase")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Workspace:
-    return _exported(tmp_path_factory.mktemp("project"), "trnn")
+    return _exported(tmp_path_factory.mktemp("project"), "trnn", slots=2)
 
 
-def _prepared(folder: Path, modules: dict[str, list[str]]) -> Encoder:
+def _prepared(folder: Path, modules: dict[str, list[str]], slots: int = 2) -> Encoder:
     encoder = Encoder.fit(
         FIELDS,
         PAGES,
         (Field("family", "categorical", "module"),),
         modules,
-        slots=2,  # each makes an export longer
+        slots=slots,
         min_count=1,
         title_tokens=4,
         vocabulary=10,
@@ -58,7 +58,8 @@ def _prepared(folder: Path, modules: dict[str, list[str]]) -> Encoder:
     return encoder
 
 
-def _exported(root: Path, architecture: str) -> Workspace:
+def _exported(root: Path, architecture: str, slots: int) -> Workspace:
+    """Each slot makes the export longer."""
     workspace = Workspace(root)
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -67,7 +68,7 @@ def _exported(root: Path, architecture: str) -> Workspace:
     with workspace.params.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     prepared = workspace.prepared
-    encoder = _prepared(prepared, MODULES)
+    encoder = _prepared(prepared, MODULES, slots)
     layout = CounterLayout(
         (24.0,), ("click",), ("shoes",), lifts={"family": dict.fromkeys(FAMILIES, 0.1)}, lift_half_lives_hours=(24,)
     )
@@ -92,7 +93,7 @@ def test_bundle_is_what_serving_reads(workspace):
 
 @pytest.mark.parametrize("architecture", ["mlp", "transformer"])
 def test_any_network_becomes_a_bundle(tmp_path, architecture):
-    workspace = _exported(tmp_path, architecture)
+    workspace = _exported(tmp_path, architecture, slots=1)
     engine = PageEngine(workspace.bundle)
     assert engine.policy == architecture
     graph = PageGraph(load_network(workspace.model), SEARCH)

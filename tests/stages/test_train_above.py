@@ -21,8 +21,8 @@ from pageopt.workspace import Workspace
 REPOSITORY = Path(__file__).parents[2]
 SEEDS = (1, 2)
 SHOP = {
-    "pages": 30000,
-    "users": 1500,
+    "pages": 12_000,
+    "users": 600,
     "items": 400,
     "categories": 4,
     "modules": 24,

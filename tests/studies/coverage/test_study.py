@@ -22,7 +22,7 @@ from pageopt.workspace import Workspace
 SMALL = Settings(
     logs=2,
     pages=1500,
-    truth_pages=100_000,
+    truth_pages=10_000,
     training_pages=3000,
     shop=Settings().shop.model_copy(update={"modules": 8, "families": 4, "slots": 3, "available": 6, "categories": 2}),
     evaluate=Settings().evaluate.model_copy(update={"bootstrap": 50}),
