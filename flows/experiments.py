@@ -2,7 +2,7 @@
 
     python -m flows.experiments        as `make experiments` does
 
-Worlds, exploration runs and cells are DVC stages (experiments/dvc.yaml), each cached by itself: an interrupted run goes
+Shops by seed and exploration runs are DVC stages (experiments/dvc.yaml), each cached by itself: an interrupted run goes
 on where it was, and a changed param reruns what it touches. At the end reports/experiments.json and .html.
 """
 
@@ -29,30 +29,29 @@ from pageopt.workspace import Workspace
 if TYPE_CHECKING:
     from pageopt.studies.experiments.findings import Findings
 
-WORLDS = ("world", "exploration")
 RETRIES = 1
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What experiments.json holds, and how many of the worlds and cells were run for it."""
+    """What experiments.json holds, and how many of the shops were run for it."""
 
     findings: "Findings"
     ran: int
     of: int
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, retries=RETRIES, retry_delay_seconds=2)
-def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
-    """Bring the stale stages of the groups `only`, or of all where it is empty, up to date; how many there were."""
+@task(cache_policy=NO_CACHE, persist_result=False, retries=RETRIES, retry_delay_seconds=2)
+def shops(root: Path, processes: int) -> int:
+    """Bring all stale stages up to date; how many there were."""
     logger = get_run_logger()
-    wanted = [stage for stage in runner.stale(root) if not only or stage.split("@")[0] in only]
+    wanted = runner.stale(root)
     columns = (
         TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[last]}"),
     )  # fmt: skip
     with Progress(*columns) as bar:
-        shown = bar.add_task(name, total=len(wanted), last="")
+        shown = bar.add_task("shops", total=len(wanted), last="")
 
         def done(stage: str) -> None:
             logger.info("%s is done", stage)
@@ -66,7 +65,7 @@ def stages(root: Path, name: str, only: Sequence[str], processes: int) -> int:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(workspace: Workspace, seconds: float | None) -> "Findings":
     """Write the reports."""
-    from pageopt.studies.experiments.summary import write  # SciPy, pandas: not needed while cells run
+    from pageopt.studies.experiments.summary import write  # SciPy, pandas: not needed while shops run
 
     return write(workspace, seconds)
 
@@ -80,8 +79,7 @@ def experiments(root: str) -> "Ran":
         free_locks(workspace)
         check_all(workspace.params)
         processes = load(workspace.params, ExperimentsParams).processes
-        ran = stages(workspace.root, "worlds", WORLDS, processes)
-        ran += stages(workspace.root, "cells", (), processes)
+        ran = shops(workspace.root, processes)
         findings = report(workspace, time.monotonic() - started if ran else None)
         return Ran(findings, ran, len(runner.names(workspace.root)))
 
@@ -96,7 +94,7 @@ def _show(done: Ran, seconds: float) -> None:
     console.print(table)
     words = ", ".join(f"{count} {word}" for word, count in done.findings.words.items())
     console.print(f"Figures of the paper: {words}.")
-    console.print(f"{done.ran} of {done.of} worlds and cells were run anew; total {seconds:.1f} s")
+    console.print(f"{done.ran} of {done.of} shops were run anew; total {seconds:.1f} s")
     console.print("Report: reports/experiments.html (figures: reports/experiments.json)")
 
 

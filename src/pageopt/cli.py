@@ -67,28 +67,17 @@ def gates(
     study(Workspace.find(), logs, pages, processes)
 
 
-_experiment = typer.Typer(help="One world or cell of the experiments; `make experiments` runs them all.")
+_experiment = typer.Typer(help="One shop of the experiments; `make experiments` runs them all.")
 _app.add_typer(_experiment, name="experiment")
-Variant = Annotated[str, typer.Argument(help="effects, plain or steep")]
 Seed = Annotated[int, typer.Argument(help="of the shop, its log and the training")]
 
 
 @_experiment.command()
-def world(variant: Variant, seed: Seed) -> None:
-    """Simulate a shop and its log, make it ready and fit the reward model: experiments/worlds."""
-    from pageopt.studies.experiments.world import build
+def shop(name: Annotated[str, typer.Argument(help="a name of experiments/shops.yaml")], seed: Seed) -> None:
+    """Simulate a shop and its log, train its models and judge their pages: experiments/cells."""
+    from pageopt.studies.experiments.shop import run
 
-    build(Workspace.find(), variant, seed)
-
-
-@_experiment.command()
-def cell(
-    variant: Variant, model: Annotated[str, typer.Argument(help="a name of experiments/models.yaml")], seed: Seed
-) -> None:
-    """Train one model in one world and judge its pages: experiments/cells."""
-    from pageopt.studies.experiments.cell import train_and_judge
-
-    train_and_judge(Workspace.find(), variant, model, seed)
+    run(Workspace.find(), name, seed)
 
 
 @_experiment.command()

@@ -320,20 +320,20 @@ class GatesParams(Section):
 class ExperimentsParams(Section):
     """Scale of the experiments: worlds of the shop in `collect.simulator`, models of section `train`."""
 
-    seeds: tuple[int, ...] = Field(min_length=2, description="each is a shop and a log of its own")
-    log_pages: int = Field(gt=0, description="pages of each log")
-    judged_pages: int = Field(gt=0, description="random pages of the test split that every model decides")
+    seeds: dict[str, tuple[int, ...]] = Field(description="by group of shops; each is a shop and a log of its own")
+    log_pages: int = Field(gt=0, description="pages of each log, unless its shop says more or less")
+    judged_pages: int = Field(gt=0, description="pages of the test split that every model decides")
     exploration_pages: int = Field(gt=0, description="pages of each run of an exploration policy")
-    steep_slot_bias: float = Field(ge=0, description="collect.simulator.slot_bias where the slot bias is strong")
     bootstrap: int = Field(gt=0)
     looks: int = Field(gt=0, description="how often a simulated A/B test is looked at")
-    processes: int = Field(gt=0, description="worlds or cells at a time")
+    processes: int = Field(gt=0, description="shops at a time")
     threads: int = Field(gt=0, description="of each")
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "ExperimentsParams":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, not {list(self.seeds)}: a log twice is no second log")
+        for group, seeds in self.seeds.items():
+            if len(set(seeds)) < max(2, len(seeds)):
+                raise ValueError(f"seeds.{group} must be two or more that differ, not {list(seeds)}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The flow of the experiments in a project of its own: two seeds, three models, shops of a few thousand pages."""
+"""The flow of the experiments in a project of its own: two seeds, a shop of a few thousand pages with four models."""
 
 import json
 import re
@@ -12,15 +12,15 @@ from ruamel.yaml import YAML
 pytestmark = [pytest.mark.flow, pytest.mark.filterwarnings("ignore")]
 
 REPOSITORY = Path(__file__).parents[2]
-SEEDS = (1, 2)
-MODELS = {"baselines": ["static", "xgboost"], "networks": ["trnn_ips"]}
-STAGES = 2 + 2 + 4 + 2  # worlds, exploration, baselines, networks
+SEEDS = [1, 2]
+MODELS = ["static_true", "known", "xgboost", "trnn_ips"]
+STAGES = 2 + 2  # shops, exploration
 PARAMS = {
-    "experiments.seeds": list(SEEDS),
     "experiments.log_pages": 4000,
     "experiments.judged_pages": 300,
     "experiments.exploration_pages": 2000,
     "experiments.bootstrap": 50,
+    "collect.simulator.pages": 4000,
     "collect.simulator.users": 300,
     "collect.simulator.items": 200,
     "collect.simulator.modules": 20,
@@ -32,24 +32,36 @@ PARAMS = {
     "train.epochs": 1,
     "train.batch_size": 128,
 }
-PLAN = {
+SHOPS = {"tables": {"title": "A town", "seeds": "tables", "estimates": True, "models": MODELS}}
+ASKED = {
     "questions": [
-        {"ask": "What share does TRNN capture?", "share": {"model": "trnn_ips"}, "demand": 0.7},
-        {"ask": "TRNN against XGBoost", "model": "trnn_ips", "against": {"model": "xgboost"}, "demand": "more"},
+        {"ask": "What share does TRNN reach?", "shop": "tables", "share": "trnn_ips", "demand": 0.7},
+        {"ask": "TRNN / XGBoost", "shop": "tables", "model": "trnn_ips", "against": "xgboost", "demand": "more"},
     ],
+    "curves": [
+        {
+            "id": "curve",
+            "title": "TRNN over XGBoost",
+            "x": "shop",
+            "shops": {"a": "tables", "b": "tables"},
+            "lines": [{"title": "TRNN", "model": "trnn_ips", "against": "xgboost"}],
+        }
+    ],
+}
+TABLES = {
     "tables": [
         {
             "id": "offline",
             "title": "Offline: architectures",
             "against": {"model": "xgboost"},
-            "rows": [{"model": "trnn_ips", "paper": {"auc": 4.58, "ctr_dr": 15.78}}, {"model": "static"}],
+            "rows": [{"model": "trnn_ips", "paper": {"auc": 4.58, "ctr_dr": 15.78}}, {"model": "static_true"}],
         },
         {
             "id": "online",
             "title": "Online: A/B tests",
             "online": True,
             "rows": [
-                {"model": "trnn_ips", "against": {"model": "static"}, "paper": {"ctr_online": 2.4}},
+                {"model": "trnn_ips", "against": {"model": "static_true"}, "paper": {"ctr_online": 2.4}},
                 {"policy": "thompson", "title": "Thompson", "against": {"policy": "random", "title": "random"}},
             ],
         },
@@ -65,11 +77,8 @@ def edit(path: Path, change) -> None:
 
 
 def fewer_stages(content) -> None:
-    content["stages"]["world"]["matrix"]["variant"] = ["effects"]
-    for name in [name for name in content["stages"] if name not in ("world", "exploration", *MODELS)]:
+    for name in [name for name in content["stages"] if name not in ("tables", "exploration")]:
         del content["stages"][name]
-    for name, models in MODELS.items():
-        content["stages"][name]["matrix"]["model"] = models
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +90,11 @@ def lab(tmp_path_factory, prefect_api, project_class, init_dvc):
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copyfile(REPOSITORY / name, root / name)
     init_dvc(root)
+    for name, content in (("shops", SHOPS), ("questions", ASKED), ("tables", TABLES)):
+        with (root / "experiments" / f"{name}.yaml").open("w") as file:
+            YAML().dump(content, file)
     edit(root / "experiments" / "dvc.yaml", fewer_stages)
-    with (root / "experiments" / "tables.yaml").open("w") as file:
-        YAML().dump(PLAN, file)
+    edit(root / "params.yaml", lambda params: params["experiments"].update(seeds={"tables": SEEDS}))
     project = project_class(root, prefect_api)
     project.set_all(PARAMS)
     return project
@@ -96,7 +107,7 @@ def run(lab) -> str:
 
 
 def ran(output: str) -> int:
-    """How many worlds and cells a run says that it made."""
+    """How many shops and exploration runs a run says that it made."""
     line = next(line for line in output.splitlines() if "were run anew" in line)
     done, of = line.split()[0], line.split()[2]
     assert int(of) == STAGES
@@ -109,19 +120,19 @@ def figures(lab) -> dict:
 
 @pytest.fixture(scope="module")
 def killed(lab) -> list[str]:
-    """The worlds and cells that were made when the first run was killed: all worlds, and a cell."""
+    """What was made when the first run was killed: something, not all."""
     lock = lab.root / "experiments" / "dvc.lock"
 
     def made() -> list[str]:
         return re.findall(r"^  (\w+@\S+):$", lock.read_text(), re.MULTILINE) if lock.is_file() else []
 
-    lab.kill_when(lambda *_: any(stage.split("@")[0] in MODELS for stage in made()), 480, "flows.experiments")
+    lab.kill_when(lambda *_: bool(made()), 480, "flows.experiments")
     return made()
 
 
 @pytest.fixture(scope="module")
 def resumed(lab, killed) -> tuple[int, dict, list[str]]:
-    """How many worlds and cells the run after the kill makes, its figures, and the processes that are left."""
+    """How many shops the run after the kill makes, its figures, and the processes that are left."""
     return ran(run(lab)), figures(lab), lab.left_over()
 
 
@@ -133,26 +144,26 @@ def first(resumed) -> dict:
 
 @pytest.fixture(scope="module")
 def second(lab, first) -> tuple[int, dict]:
-    """How many cells a run without a change makes, and its figures."""
+    """How many shops a run without a change makes, and its figures."""
     return ran(run(lab)), figures(lab)
 
 
 @pytest.fixture(scope="module")
-def with_another_dropout(lab, second) -> tuple[int, dict]:
-    lab.set(train__dropout=0.11)
+def with_other_steps(lab, second) -> tuple[int, dict]:
+    lab.set(train__learning_rate=0.002)
     return ran(run(lab)), figures(lab)
 
 
 def test_a_killed_run_goes_on(killed, resumed):
     made, _, left_over = resumed
-    assert {stage.split("@")[0] for stage in killed} >= {"world", "exploration"}
-    assert 0 < made <= STAGES - len(killed) < sum(map(len, MODELS.values())) * len(SEEDS)
+    assert killed
+    assert made == STAGES - len(killed)
     assert left_over == []
 
 
 def test_the_report_holds_what_its_cells_found(lab, first):
     cells = {(cell["name"], cell["seed"]): cell for cell in first["cells"]}
-    assert set(cells) == {(name, seed) for names in MODELS.values() for name in names for seed in SEEDS}
+    assert set(cells) == {(name, seed) for name in ("xgboost", "trnn_ips") for seed in SEEDS}
     offline, online = first["tables"]
     row = offline["rows"][0]
     for metric in ("true_ctr", "true_ptr"):
@@ -164,11 +175,15 @@ def test_the_report_holds_what_its_cells_found(lab, first):
     for tested in online["rows"]:
         assert tested["test"]["ctr"]["lift"]["low"] < tested["test"]["ctr"]["lift"]["high"]
         assert sum(tested["test"]["ctr"]["lift"]["users_by_arm"]) == tested["test"]["users"]
-    for model in first["models"]["effects"].values():
+    models = first["models"]["tables"]
+    assert list(models) == MODELS
+    for model in models.values():
         assert model["true_ctr"]["value"] > model["true_ptr"]["value"] > 0
-    static = first["models"]["effects"]["static"]
-    assert static["share_ctr"]["value"] == 0
-    assert [asked["question"] for asked in first["questions"]] == [entry["ask"] for entry in PLAN["questions"]]
+    assert models["trnn_ips"]["share"]["value"] < 1
+    assert models["known"]["share"] is None
+    share, gain = first["questions"]
+    assert share["figure"] == models["trnn_ips"]["share"]
+    assert gain["figure"] == row["metrics"]["true_ptr"]["lift"] == first["curves"][0]["lines"][0]["points"][1]["figure"]
     page = (lab.root / "reports" / "experiments.html").read_text()
     assert page.count("<svg") >= 6
     assert "http" not in page.replace("http-equiv", "")
@@ -178,9 +193,13 @@ def test_a_second_run_has_nothing_to_do(first, second):
     assert second == (0, first)
 
 
-def test_a_param_of_the_networks_runs_their_cells_alone(first, with_another_dropout):
-    made, now = with_another_dropout
+def test_a_param_of_the_networks_runs_their_shops_alone(first, with_other_steps):
+    made, now = with_other_steps
     assert made == len(SEEDS)
-    changed = {cell["name"] for cell, was in zip(now["cells"], first["cells"], strict=True) if cell != was}
+    changed = {
+        cell["name"]
+        for cell, was in zip(now["cells"], first["cells"], strict=True)
+        if cell["true_ctr"] != was["true_ctr"]
+    }
     assert changed == {"trnn_ips"}
     assert now["settings"]["seconds"] != first["settings"]["seconds"]

@@ -225,6 +225,39 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_lab
     return _svg(_WIDTH, max(top + height + 44, top + 20 * len(kept) + 10), title, parts)
 
 
+def curves(series: Mapping[str, Sequence[Interval]], title: str, x_label: str) -> str:
+    """Lines with intervals as percentages, one a name; labels of the points stand at equal distances."""
+    left, right, top, height = 66, 230, 10, 250
+    points = [point for of in series.values() for point in of]
+    labels = list(dict.fromkeys(point.label for point in points))
+    if not points:
+        return _svg(_WIDTH, 20, title, [])
+    low, high = _padded(min(0.0, *(p.low for p in points)), max(0.0, *(p.high for p in points)), 0.05)
+    x, y = _scale(-0.3, len(labels) - 0.7, left, _WIDTH - right), _scale(high, low, top, top + height)
+    marks = ticks(low, high)
+    parts = []
+    for mark in marks:
+        shown = _percent(mark, marks[1] - marks[0] if len(marks) > 1 else abs(high))
+        parts += [_line(left, y(mark), _WIDTH - right, y(mark)), _text(left - 8, y(mark) + 4, shown, "end")]
+    parts.append(_line(left, y(0), _WIDTH - right, y(0), 'class="zero"'))
+    parts += [_text(x(number), top + height + 18, label, "middle") for number, label in enumerate(labels)]
+    parts.append(_text((left + _WIDTH - right) / 2, top + height + 36, x_label, "middle"))
+    for number, of in enumerate(series.values()):
+        color, beside = COLORS[number % len(COLORS)], 0.05 * (number - (len(series) - 1) / 2)
+        at = [(x(labels.index(point.label) + beside), point) for point in of]
+        path = " ".join(f"{across:.1f},{y(point.value):.1f}" for across, point in at)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        for across, point in at:
+            bar = f'stroke="{color}" stroke-opacity="0.45" stroke-width="2"'
+            parts += [
+                _line(across, y(point.low), across, y(point.high), bar),
+                f'<circle cx="{across:.1f}" cy="{y(point.value):.1f}" r="4" fill="{color}">'
+                f"<title>{point.value:+.1%} ({point.low:+.1%} to {point.high:+.1%})</title></circle>",
+            ]
+    parts += _legend(series, _WIDTH - right, top)
+    return _svg(_WIDTH, top + height + 44, title, parts)
+
+
 def heat(shares: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], title: str) -> str:
     """Shares [rows, columns] as shaded cells with their percentages."""
     left, top, cell_height = 130, 22, 22

@@ -7,88 +7,85 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pageopt.config import TrainParams
+from pageopt.config import ExperimentsParams, TrainParams, load, read
 from pageopt.errors import ConfigError
-from pageopt.evaluation.figures import Ranking
-from pageopt.studies.experiments import rankers, summary
-from pageopt.studies.experiments.built import VARIANTS
-from pageopt.studies.experiments.catalog import file_of, model, models, planned
+from pageopt.studies.experiments import rankers
+from pageopt.studies.experiments.catalog import KNOWN, STATIC, file_of, model, models
 from pageopt.studies.experiments.exploration import POLICIES
-from pageopt.studies.experiments.figures import Cell, Oracle
+from pageopt.studies.experiments.plans import shops
 from pageopt.studies.experiments.tables import plan
 
 ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load((ROOT / "experiments" / "dvc.yaml").read_text())["stages"]
+GROUPS = {name: stage for name, stage in STAGES.items() if name != "exploration"}
+SCALES = [ROOT / "params.yaml", *(ROOT / "presets" / f"{name}.yaml" for name in ("small", "demo", "paper"))]
 
 
-def cells() -> set[tuple[str, str]]:
-    """(variant, model) of every cell that experiments/dvc.yaml makes."""
-    found = set()
-    for name, stage in STAGES.items():
-        if name in ("world", "exploration"):
-            continue
-        matrix = stage["matrix"]
-        variant = stage["cmd"].split()[3]
-        for each in matrix.get("model", ["static"]):
-            variants = matrix["variant"] if "${" in variant else [variant]
-            found |= {(one, each) for one in variants}
-    return found
+def test_every_shop_is_run_by_the_stage_of_its_seeds():
+    planned = {name: [shop for shop, of in shops(ROOT).items() if of.seeds == name] for name in GROUPS}
+    assert {name: stage["matrix"]["shop"] for name, stage in GROUPS.items()} == planned
+    assert {of.seeds for of in shops(ROOT).values()} == set(GROUPS)
 
 
-def test_every_cell_has_a_model_and_every_model_a_cell():
-    assert {name for _, name in cells()} == set(models(ROOT))
-    assert {variant for variant, _ in cells()} == set(VARIANTS) == set(STAGES["world"]["matrix"]["variant"])
-    assert all((variant, "static") in cells() for variant in VARIANTS)  # the oracle's uplift is over it
+@pytest.mark.parametrize("file", SCALES, ids=lambda file: file.stem)
+def test_every_scale_has_seeds_for_every_stage_and_none_that_chose_anything(file):
+    seeds = ExperimentsParams.model_validate(
+        load(ROOT / "params.yaml", ExperimentsParams).model_dump() | read(file)["experiments"]
+    ).seeds
+    assert set(seeds) == set(GROUPS)
+    assert not {1, 2, 3, 4, 5, 11, 12, 21, 22} & {seed for of in seeds.values() for seed in of}
 
 
-def test_the_report_takes_the_cells_that_dvc_makes(tmp_path):
-    assert planned(ROOT) == cells()
-    results = summary.Results(tmp_path, seeds=(1,), confidence=0.95)
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("worlds", "cells"))
-    for variant, name in (("effects", "mlp"), ("plain", "random")):  # the second was planned once, in another plan
-        folder = tmp_path / "experiments" / "cells" / f"{variant}-{name}-1"
-        folder.mkdir(parents=True)
-        Cell(
-            variant=variant,
-            name=name,
-            seed=1,
-            kind="mlp",
-            title=name,
-            objective="purchase",
-            seconds=1.0,
-            judged_pages=1,
-            oracle=Oracle({}, {}),
-            ranking=Ranking(),
-            searches={},
-        ).write(folder / "cell.json")
-    assert [each.name for each in results.cells()] == ["mlp"]
+def test_every_model_of_a_shop_is_one_and_every_model_has_a_shop():
+    assert {name for of in shops(ROOT).values() for name in of.models} == set(models(ROOT))
 
 
-def test_whatever_is_compared_has_its_cell():
-    whole = plan(ROOT)
-    sides = [(row.variant, side) for table in whole.tables for row in table.rows for side in (row, table.baseline(row))]
-    for asked in whole.questions:
-        sides += [(asked.variant, side) for side in (asked.share, asked.against) if side]
-        if asked.model:
-            assert (asked.variant, asked.model) in cells()
-    for variant, side in sides:
-        assert side.policy in POLICIES if side.policy else (variant, side.model) in cells()
+def test_what_a_shop_changes_is_a_param():
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    for of in shops(ROOT).values():
+        for path in of.changed:
+            section = params
+            for part in path.split("."):
+                section = section[part]
+
+
+def test_whatever_is_asked_and_compared_has_its_cell():
+    whole, known = plan(ROOT), {name: set(of.models) for name, of in shops(ROOT).items()}
+    asked = [(question.shop, question) for question in whole.questions]
+    asked += [(shop, line) for curve in whole.curves for shop in curve.shops.values() for line in curve.lines]
+    for shop, each in asked:
+        assert set(each.models) <= known[shop], each
+        assert each.share is None or {STATIC, KNOWN} <= known[shop]
+    sides = [(row.shop, side) for table in whole.tables for row in table.rows for side in (row, table.baseline(row))]
+    for shop, side in sides:
+        assert side.policy in POLICIES if side.policy else side.model in known[shop]
         if side.model and side.search != "pages":
             assert model(ROOT, side.model).searches
 
 
-def test_a_network_reruns_for_every_param_that_it_reads():
-    """A key of section train is a dependency of every network cell, or is set by the model or the experiments."""
-    set_by_cell = {"threads"} | {
-        key for key in TrainParams.model_fields if f'"{key}":' in inspect.getsource(rankers._network)
+def test_a_shop_reruns_for_every_section_that_it_reads():
+    assert all(stage["params"] == GROUPS["sizes"]["params"] for stage in GROUPS.values())
+    assert {"train", "search", "evaluate", "prepare", "experiments.threads"} <= {
+        each for each in GROUPS["sizes"]["params"] if isinstance(each, str)
     }
-    assert {"architecture", "losses", "seed"} <= set_by_cell
-    for name in ("networks", "networks-plain", "networks-steep"):
-        listed = {key.removeprefix("train.") for key in STAGES[name]["params"] if str(key).startswith("train.")}
-        assert listed | set_by_cell == set(TrainParams.model_fields)
-        assert "experiments.threads" in STAGES[name]["params"]
-    for name in ("baselines", "static"):
-        assert not [key for key in STAGES[name]["params"] if str(key).startswith("train")]
+
+
+def test_the_shipped_model_is_what_params_yaml_trains():
+    shipped, train = model(ROOT, "shipped"), load(ROOT / "params.yaml", TrainParams)
+    assert (shipped.kind, shipped.losses, shipped.loss_weights) == (
+        train.architecture,
+        train.losses,
+        train.loss_weights,
+    )
+    assert (shipped.ips, shipped.above, shipped.pairs) == (train.slot_ips, train.above, train.pairs)
+    assert '"seed": world.seed' in inspect.getsource(rankers._network)
+
+
+def test_the_papers_networks_are_without_our_pairs():
+    paper = [name for name in models(ROOT) if name.split("_")[0] in ("mlp", "trnn", "lap", "lc", "lu", "equal")]
+    assert {name: model(ROOT, name).pairs for name in paper if name != "equal"} == dict.fromkeys(
+        (name for name in paper if name != "equal"), False
+    )
 
 
 def test_the_papers_headline_figures_are_those_of_its_tables():
@@ -100,10 +97,17 @@ def test_the_papers_headline_figures_are_those_of_its_tables():
     assert by_id["table5"]["TRNN (Lc, Lu, Lap) + pf"] == {"ctr_online": 2.48, "ptr_online": 7.34}
 
 
-def test_a_model_that_cannot_be_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("odd: {title: Odd, kind: forest}\n", r"models\.yaml cannot be used:\n  odd\.kind = 'forest'"),
+        ("odd: {title: Odd, kind: xgboost, slot_blind: true}\n", "slot_blind is for networks, not for xgboost"),
+    ],
+)
+def test_a_model_that_cannot_be_is_named(tmp_path, line, complaint):
     file_of(tmp_path).parent.mkdir()
-    file_of(tmp_path).write_text("odd: {title: Odd, kind: forest}\n")
-    with pytest.raises(ConfigError, match=r"models\.yaml cannot be used:\n  odd\.kind = 'forest'"):
+    file_of(tmp_path).write_text(line)
+    with pytest.raises(ConfigError, match=complaint):
         models(tmp_path)
 
 
@@ -113,17 +117,18 @@ def test_an_unknown_model_is_refused_with_those_there_are():
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("file", "change", "complaint"),
     [
-        (lambda plan: plan["tables"][0].pop("against"), "compared with nothing"),
-        (lambda plan: plan["tables"][0]["rows"][0].update(paper={"auk": 1.0}), "auk"),
-        (lambda plan: plan["questions"][0].update(demand="more"), "does not go with"),
-        (lambda plan: plan["questions"][0].pop("share"), "ask for a 'share'"),
+        ("tables", lambda plan: plan["tables"][0].pop("against"), "compared with nothing"),
+        ("tables", lambda plan: plan["tables"][0]["rows"][0].update(paper={"auk": 1.0}), "auk"),
+        ("questions", lambda plan: plan["questions"][0].update(demand="more"), "does not go with"),
+        ("questions", lambda plan: plan["questions"][0].pop("share"), "ask for a 'share'"),
+        ("questions", lambda plan: plan["curves"][0]["lines"][0].pop("against"), "ask for a 'share'"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(tmp_path, change, complaint):
+def test_a_plan_that_makes_no_sense_is_refused(tmp_path, file, change, complaint):
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("worlds", "cells"))
-    file = tmp_path / "experiments" / "tables.yaml"
+    file = tmp_path / "experiments" / f"{file}.yaml"
     content = YAML(typ="safe").load(file.read_text())
     change(content)
     with file.open("w") as out:

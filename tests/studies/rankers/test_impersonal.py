@@ -1,7 +1,7 @@
 import numpy as np
 
 from pageopt.studies.rankers.boosted_trees import BoostedTrees, TreeParams
-from pageopt.studies.rankers.impersonal import Impersonal, without_personalisation
+from pageopt.studies.rankers.impersonal import Impersonal, of_strangers, without_personalisation
 
 
 def test_only_what_is_known_of_the_user_goes_missing(shop):
@@ -28,3 +28,15 @@ def test_users_make_no_difference(shop):
     shifted.numeric[:, column] += 3
     pages = [ranker.page(each, shop.test.candidates) for each in (encoded, shifted)]
     np.testing.assert_array_equal(*pages)
+
+
+def test_strangers_features_are_those_of_another_page_all_together(shop):
+    before = shop.test.encoded
+    after = of_strangers(before, shop.encoder)
+    for kind in ("categorical", "numeric"):
+        fields = [field for field in shop.encoder.page_fields if field.kind == kind]
+        personal = np.array([field.source in ("user", "counter") for field in fields])
+        was, now = getattr(before, kind), getattr(after, kind)
+        np.testing.assert_array_equal(was[:, ~personal], now[:, ~personal])
+        assert not np.array_equal(was[:, personal], now[:, personal])
+        np.testing.assert_array_equal(np.sort(was[:, personal], axis=0), np.sort(now[:, personal], axis=0))

@@ -1,118 +1,109 @@
-"""A cell: one model trained on the log of one world, its pages judged by estimators and by the truth.
+"""A cell: what one model's pages earn in one world, by the truth, and where the shop asks for it by estimators.
 
-cell.json holds the figures, pages.parquet the true values of its pages one by one, for differences between models that
-are paired by page and for the simulated A/B tests.
+<model>.json holds the figures, <model>.parquet the true values of its pages one by one, for differences between models
+that are paired by page and for the simulated A/B tests.
 """
 
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from pageopt.config import EvaluateParams, ExperimentsParams, SearchParams, TrainParams, load
-from pageopt.errors import ConfigError
 from pageopt.evaluation import report
 from pageopt.evaluation.compare import LoggedPages
 from pageopt.evaluation.figures import Ranking
 from pageopt.evaluation.predictions import ranking
-from pageopt.features.pages import Pages
-from pageopt.models.item.heads import HEADS, Head
+from pageopt.models.item.heads import HEADS
 from pageopt.search.graph import PageGraph, decide
-from pageopt.studies.experiments.built import ORACLE, World
-from pageopt.studies.experiments.catalog import Model
-from pageopt.studies.experiments.catalog import model as find_model
-from pageopt.studies.experiments.figures import Cell, Oracle, Searched
-from pageopt.studies.experiments.rankers import objective_of, ranker_of
-from pageopt.studies.experiments.values import write_values
+from pageopt.studies.experiments.catalog import STATIC, Model
+from pageopt.studies.experiments.figures import Cell, Searched
+from pageopt.studies.experiments.plans import FOLDER
+from pageopt.studies.experiments.rankers import earned_by, objective_of, ranker_of
+from pageopt.studies.experiments.tables import BEAM
+from pageopt.studies.experiments.values import PageValues
+from pageopt.studies.experiments.world import World
 from pageopt.studies.rankers.ranker import Ranker
 from pageopt.workspace import Workspace
 
-FILE, PAGES = "cell.json", "pages.parquet"
 LATE_START = 3
 """Slot at which the late beam opens (paper section 8: "e.g., slot 3")."""
 
 
-def folder_of(root: Path, variant: str, name: str, seed: int) -> Path:
-    """Where a cell lies below the project's `root`."""
-    return root / "experiments" / "cells" / f"{variant}-{name}-{seed}"
+def folder_of(root: Path, shop: str, seed: int) -> Path:
+    """Where the cells of a shop and a seed lie below the project's `root`."""
+    return root / FOLDER / "cells" / f"{shop}-{seed}"
 
 
-def train_and_judge(project: Workspace, variant: str, name: str, seed: int) -> None:
-    """Train and judge. Raises ConfigError for an unknown name, EvaluationError where its world was not built."""
-    model = find_model(project.root, name)
+def judge(project: Workspace, shop: str, name: str, model: Model, world: World) -> tuple[Cell, dict[str, PageValues]]:
+    """Train a model and judge its pages; also what they earn, by search."""
     experiments, search = load(project.params, ExperimentsParams), load(project.params, SearchParams)
-    evaluate = load(project.params, EvaluateParams).model_copy(update={"bootstrap": experiments.bootstrap})
-    train = load(project.params, TrainParams).model_copy(update={"threads": experiments.threads})
-    torch.set_num_threads(experiments.threads)
-    world = World.load(project, variant, seed)
-    ranker = ranker_of(model, world, search, train, seed)
-    fitted, valid = world.split("train"), world.split("valid")
+    objective = objective_of(model, search)
     started = time.monotonic()
-    ranker.fit(fitted, valid)
-    seconds = time.monotonic() - started
-    del fitted
-
-    pages = {"pages": ranker.page(world.judged.encoded, _candidates(world.judged))}
-    if model.searches:
-        pages |= _other_searches(ranker, world, search, objective_of(model, search))
-    logged = LoggedPages(world.judged, world.reward_model, evaluate)
-    bootstrap = logged.bootstrap()
-    values = {kind: world.truth(modules) for kind, modules in pages.items()}
-    judged, folder = world.judged, folder_of(project.root, variant, name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_values(folder / PAGES, judged.page_id, judged.user_id, judged.ts, values)
-    Cell(
-        variant=variant,
+    modules: dict[str, NDArray] = {}
+    ranked = None
+    if model.learns:
+        train = load(project.params, TrainParams).model_copy(update={"threads": experiments.threads})
+        ranker = ranker_of(model, world, search, train)
+        ranker.fit(world.train, world.valid)
+        seconds = time.monotonic() - started
+        modules[BEAM] = ranker.page(world.judged.encoded, world.candidates)
+        if model.searches:
+            modules |= _other_searches(ranker, world, search.model_copy(update={"objective": objective}))
+        values = {kind: world.truth(each) for kind, each in modules.items()}
+        if world.reward_model is not None:
+            ranked = _ranking(ranker, model, search, world, load(project.params, EvaluateParams))
+    else:
+        earned = earned_by(objective)
+        values = {BEAM: world.static(earned) if model.kind == STATIC else world.known(earned, model)}
+        seconds = time.monotonic() - started
+    estimates = _estimates(project, world, modules)
+    cell = Cell(
+        shop=shop,
         name=name,
-        seed=seed,
+        seed=world.seed,
         kind=model.kind,
         title=model.title,
-        objective=objective_of(model, search),
+        objective=objective,
         seconds=round(seconds, 2),
-        judged_pages=len(logged),
-        oracle=Oracle.read(world.workspace.root / ORACLE),
-        ranking=_ranking(ranker, model, search, world, valid, evaluate),
+        judged_pages=len(world.rows),
+        ranking=ranked or UNSET,
         searches={
-            kind: Searched(
-                **report.estimates(logged.value(modules), bootstrap),
-                true_ctr=float(values[kind].ctr.mean()),
-                true_ptr=float(values[kind].ptr.mean()),
-            )
-            for kind, modules in pages.items()
+            kind: Searched(**estimates.get(kind, {}), true_ctr=float(of.ctr.mean()), true_ptr=float(of.ptr.mean()))
+            for kind, of in values.items()
         },
-    ).write(folder / FILE)
+    )
+    return cell, values
 
 
-def _candidates(pages: Pages) -> NDArray[np.int64]:
-    if pages.candidates is None:
-        raise ConfigError("The test split holds no candidates. Make the world again.")
-    return pages.candidates
+def _estimates(project: Workspace, world: World, modules: dict[str, NDArray]) -> dict[str, dict]:
+    if world.reward_model is None or not modules:
+        return {}
+    bootstrap = load(project.params, ExperimentsParams).bootstrap
+    params = load(project.params, EvaluateParams).model_copy(update={"bootstrap": bootstrap})
+    logged = LoggedPages(world.judged, world.reward_model, params)
+    return {kind: report.estimates(logged.value(each), logged.bootstrap()) for kind, each in modules.items()}
 
 
-def _other_searches(
-    ranker: Ranker, world: World, search: SearchParams, objective: Head
-) -> dict[str, NDArray[np.int64]]:
+def _other_searches(ranker: Ranker, world: World, search: SearchParams) -> dict[str, NDArray]:
     """The same model's pages with the beam opened late, and without a beam."""
     variants = {"late": {"beam_start": LATE_START}, "greedy": {"width": 1, "beam_start": 1}}
-    pages = {}
-    for name, other in variants.items():
-        graph = PageGraph(ranker.model, search.model_copy(update={"objective": objective, **other}))  # type: ignore[attr-defined]
-        pages[name] = decide(graph, world.judged.encoded, _candidates(world.judged)).modules
-    return pages
+    graphs = {
+        name: PageGraph(ranker.model, search.model_copy(update=other))  # type: ignore[attr-defined]
+        for name, other in variants.items()
+    }
+    return {name: decide(graph, world.judged.encoded, world.candidates).modules for name, graph in graphs.items()}
 
 
-def _ranking(
-    ranker: Ranker, model: Model, search: SearchParams, world: World, valid: Pages, params: EvaluateParams
-) -> Ranking:
+def _ranking(ranker: Ranker, model: Model, search: SearchParams, world: World, params: EvaluateParams) -> Ranking:
     """AUC, F1, NDCG and MRPR of purchases on the judged pages, by the head that makes the pages.
 
     A model without a purchase head is asked by its own, as in the paper's Table 4. The threshold of F1 is that of the
     validation split.
     """
     head = HEADS.index(objective_of(model, search) if model.network and len(model.losses) == 1 else "purchase")
-    scores = {model.title: (ranker.score(world.judged)[..., head], ranker.score(valid)[..., head])}
+    scores = {model.title: (ranker.score(world.judged)[..., head], ranker.score(world.valid)[..., head])}
     fewer = params.model_copy(update={"bootstrap": min(params.bootstrap, 100)})
-    _, figures = ranking(world.judged, valid, "purchase", scores, fewer)
+    _, figures = ranking(world.judged, world.valid, "purchase", scores, fewer)
     return Ranking(**figures[model.title])

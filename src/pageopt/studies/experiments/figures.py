@@ -1,29 +1,17 @@
-"""What is written beside a world and a cell: oracle.json and cell.json."""
+"""What is written of a cell."""
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
 
 from pageopt.artefact import Artefact
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.figures import Figure, Figures, Ranking, with_estimates
-from pageopt.evaluation.policy_value import Metric
 from pageopt.models.item.heads import Head
 
 MEND = "Run: make experiments"
 
 
-class Oracle(Artefact, frozen=True):
-    """oracle.json: true CTR and PTR on the judged pages of the search for clicks, and of that for purchases."""
-
-    ERROR = EvaluationError
-    MEND = MEND
-    INDENT = 1
-
-    click: dict[Metric, float]
-    purchase: dict[Metric, float]
-
-
 class Searched(with_estimates(Figures), frozen=True, kw_only=True):  # type: ignore[misc, call-arg]
-    """Pages of one model by one search: estimated CTR and PTR, and the true ones."""
+    """Pages of one model by one search: estimated CTR and PTR where the shop asks for them, and the true ones."""
 
     true_ctr: float
     true_ptr: float
@@ -34,14 +22,25 @@ class Searched(with_estimates(Figures), frozen=True, kw_only=True):  # type: ign
         return value.value if isinstance(value, Figure) else None if value is UNSET else value
 
 
+class Share(Struct, frozen=True):
+    """Of the knowable uplift in what pages are made for, with its interval over the users of the log."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Cell(Artefact, frozen=True, kw_only=True):
-    """cell.json: the figures of one model in one world. `searches` holds "pages", and where it was asked for others."""
+    """<model>.json: the figures of one model in one world. `searches` holds "pages", and where it was asked for others.
+
+    `share` is of models that learn, in shops that hold the static page by true worth and the Bayes page.
+    """
 
     ERROR = EvaluationError
     MEND = MEND
     INDENT = 1
 
-    variant: str
+    shop: str
     name: str
     seed: int
     kind: str
@@ -49,6 +48,6 @@ class Cell(Artefact, frozen=True, kw_only=True):
     objective: Head
     seconds: float
     judged_pages: int
-    oracle: Oracle
-    ranking: Ranking
+    ranking: Ranking | UnsetType = UNSET
+    share: Share | UnsetType = UNSET
     searches: dict[str, Searched]

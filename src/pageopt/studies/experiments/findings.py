@@ -34,12 +34,37 @@ class Settings(_Experiments, frozen=True, kw_only=True):  # type: ignore[misc, v
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A question in a line; `reached` is None where nothing is demanded. Figures are of true values, over seeds."""
+    """A question in a line; `reached` is None where nothing is demanded. The figure is of true values, over seeds."""
 
     question: str
     answer: str
     reached: bool | None
-    figures: dict[Metric, OverSeeds | None]
+    shop: str
+    demand: float | str | None
+    figure: OverSeeds | None
+
+
+class CurvePoint(msgspec.Struct, frozen=True):
+    """What was found `at` a value of what a curve is over."""
+
+    at: str
+    figure: OverSeeds
+
+
+class CurveLine(msgspec.Struct, frozen=True):
+    """A line of a curve."""
+
+    title: str
+    points: list[CurvePoint]
+
+
+class CurveFindings(msgspec.Struct, frozen=True):
+    """A claim over its knob, in the metric that pages are made for."""
+
+    id: str
+    title: str
+    x: str
+    lines: list[CurveLine]
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -108,7 +133,7 @@ class RowFindings(msgspec.Struct, frozen=True):
 
     title: str
     against: str
-    variant: str
+    shop: str
     metrics: dict[str, Compared]
     test: AbTest | UnsetType = UNSET
 
@@ -123,7 +148,7 @@ class TableFindings(msgspec.Struct, frozen=True):
 
 
 class ModelFindings(msgspec.Struct, frozen=True, kw_only=True):
-    """A model over seeds; shares are those of the oracle's uplift over the static page."""
+    """A model over seeds; `share` is that of the knowable uplift over the static page, of models that learn."""
 
     title: str
     true_ctr: OverSeeds | None
@@ -134,13 +159,12 @@ class ModelFindings(msgspec.Struct, frozen=True, kw_only=True):
     f1: OverSeeds | None
     ndcg: OverSeeds | None
     mrpr: OverSeeds | None
-    share_ctr: OverSeeds | None
-    share_ptr: OverSeeds | None
+    share: OverSeeds | None
     seconds: float
 
 
 class EstimatorFindings(msgspec.Struct, frozen=True):
-    """An estimator over all cells of a variant: bias and RMSE relative to the true value, coverage of its intervals,
+    """An estimator over all cells of a shop: bias and RMSE relative to the true value, coverage of its intervals,
     and Kendall's τ between estimates and true values of the models of a seed, mean over seeds.
     """
 
@@ -152,7 +176,7 @@ class EstimatorFindings(msgspec.Struct, frozen=True):
 
 
 class _OfCell(Figures, frozen=True, kw_only=True):
-    variant: str
+    shop: str
     name: str
     kind: str
     title: str
@@ -177,7 +201,9 @@ class Findings(Artefact, frozen=True):
 
     settings: Settings
     rule: str
+    shops: dict[str, str]
     questions: list[Answer]
+    curves: list[CurveFindings]
     tables: list[TableFindings]
     models: dict[str, dict[str, ModelFindings]]
     estimators: dict[str, dict[Metric, dict[str, EstimatorFindings]]]

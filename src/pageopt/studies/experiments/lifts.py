@@ -44,19 +44,24 @@ def over_seeds(numbers: Sequence[float], confidence: float) -> OverSeeds:
     return OverSeeds(mean, mean - width, mean + width, spread, tuple(map(float, values)))
 
 
-def lift(first: Sequence[float], second: Sequence[float], confidence: float) -> OverSeeds | None:
-    """Relative change of the mean over seeds, `first` over `second`, paired by seed; None unless that is positive.
+def ratio(first: Sequence[float], second: Sequence[float], confidence: float) -> OverSeeds | None:
+    """Mean of `first` over mean of `second`, paired by seed; None unless the latter is positive.
 
-    The ratio R of the means, not the mean of ratios, which a seed with a small estimate in the denominator would rule.
-    Its interval is that of the linearised a_i − R·b_i (delta method); `by_seed` holds R − 1 + (a_i − R·b_i) / mean(b).
+    The ratio R of the means, not the mean of ratios, which a seed with a small denominator would rule. Its interval is
+    that of the linearised a_i − R·b_i (delta method); `by_seed` holds R + (a_i − R·b_i) / mean(b).
     """
     if len(first) != len(second):
         raise EvaluationError(f"Lifts are paired by seed: there are {len(first)} and {len(second)} numbers.")
     a, b = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
     if not b.mean() > 0:
         return None
-    ratio = a.mean() / b.mean()
-    return over_seeds((ratio - 1 + (a - ratio * b) / b.mean()).tolist(), confidence)
+    of = a.mean() / b.mean()
+    return over_seeds((of + (a - of * b) / b.mean()).tolist(), confidence)
+
+
+def lift(first: Sequence[float], second: Sequence[float], confidence: float) -> OverSeeds | None:
+    """Relative change of the mean over seeds, `first` over `second`; see `ratio`."""
+    return ratio(np.subtract(first, second).tolist() if len(first) == len(second) else first, second, confidence)
 
 
 def word(ours: OverSeeds | None, paper: float | None) -> Word | None:

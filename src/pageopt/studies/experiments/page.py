@@ -1,14 +1,12 @@
 """reports/experiments.html: one self-contained page, plots as inline SVG."""
 
-from collections.abc import Sequence
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.release import charts
-from pageopt.studies.experiments.findings import AbLift, CellPoint, Findings, TableFindings
+from pageopt.studies.experiments.findings import AbLift, CellPoint, CurveFindings, Findings, TableFindings
 from pageopt.studies.experiments.lifts import OverSeeds
 from pageopt.studies.experiments.tables import RANKING
 
@@ -33,7 +31,6 @@ _HEADS = {
     "ndcg": "NDCG",
     "mrpr": "MRPR",
 }
-VARIANT_NAMES = {"effects": "page effects on", "plain": "page effects off", "steep": "strong slot bias"}
 _SIGNS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -52,9 +49,9 @@ def render(findings: Findings) -> str:
         heads=_HEADS,
         columns={table.id: _columns(table) for table in findings.tables},
         estimators={name: estimator.title for name, estimator in ESTIMATORS.items()},
-        variants=VARIANT_NAMES,
+        curves={curve.id: charts.curves(_series(curve), curve.title, curve.x) for curve in findings.curves},
         signs=_SIGNS,
-        scatters=_scatters(findings.cells),
+        scatters=_scatters(findings),
         lifts={table.id: _lifts(table) for table in findings.tables},
         words=findings.words,
     )
@@ -78,17 +75,24 @@ def between(lift: OverSeeds | AbLift | None, digits: int = 1) -> str:
     return f"{100 * lift.low:+.{digits}f} to {100 * lift.high:+.{digits}f} %"
 
 
-def _scatters(cells: Sequence[CellPoint]) -> dict[str, dict[str, str]]:
-    """Plots by variant of the shop and "CTR (DR)" and the like."""
+def _series(curve: CurveFindings) -> dict[str, list[charts.Interval]]:
+    return {
+        line.title: [charts.Interval(at.at, at.figure.value, at.figure.low, at.figure.high) for at in line.points]
+        for line in curve.lines
+    }
+
+
+def _scatters(findings: Findings) -> dict[str, dict[str, str]]:
+    """Plots by shop and "CTR (DR)" and the like."""
     scatters: dict[str, dict[str, str]] = {}
-    for variant, name in VARIANT_NAMES.items():
+    for shop, name in findings.shops.items():
         plots = {}
         for metric in METRICS:
-            for estimator in ("dr", "dm"):
+            for estimator in ("page_dr", "dr", "dm"):
                 points = [
                     _point(cell, metric, estimate)
-                    for cell in cells
-                    if cell.variant == variant
+                    for cell in findings.cells
+                    if cell.shop == shop
                     and (figure := cell.figure(f"{metric}_{estimator}"))
                     and (estimate := figure.estimate)
                 ]
@@ -96,7 +100,7 @@ def _scatters(cells: Sequence[CellPoint]) -> dict[str, dict[str, str]]:
                     title = f"{metric.upper()} by {ESTIMATORS[estimator].title}"
                     plots[title] = charts.scatter(points, f"{title}, {name}: estimate against truth, cell by cell")
         if plots:
-            scatters[variant] = plots
+            scatters[shop] = plots
     return scatters
 
 
@@ -121,9 +125,8 @@ def _lifts(table: TableFindings) -> dict[str, str]:
             if true.lift is None:
                 continue
             paper = row.metrics[f"{metric}_dr"].paper if true.paper is None else true.paper
-            label = row.title if row.variant == "effects" else f"{row.title} ({row.variant})"
             diamond = None if paper is None else paper / 100
-            rows.append(charts.Interval(label, true.lift.value, true.lift.low, true.lift.high, diamond))
+            rows.append(charts.Interval(row.title, true.lift.value, true.lift.low, true.lift.high, diamond))
         if rows:
             title = f"True {metric.upper()} lift, interval over seeds; diamond: the paper's figure"
             plots[title] = charts.intervals(rows, f"{title}. {table.title}")

@@ -1,47 +1,49 @@
-"""The questions that the experiments were made for, answered in a line each."""
+"""The questions that the experiments were made for, answered in a line each, and over what a shop is made of."""
 
 from pageopt.evaluation.policy_value import Metric
-from pageopt.studies.experiments.findings import Answer
+from pageopt.studies.experiments.findings import Answer, CurveFindings, CurveLine, CurvePoint
 from pageopt.studies.experiments.lifts import OverSeeds
 from pageopt.studies.experiments.results import Results
-from pageopt.studies.experiments.tables import Question, Side
+from pageopt.studies.experiments.tables import Asked, Curve, Question
+
+ALIKE = 0.005
+"""Two are alike where the interval of their relative difference lies within this on both sides of zero."""
 
 
-def answer(results: Results, asked: Question, objective: str) -> Answer:
-    """The answer: what is demanded is held against the metric that pages are made for, PTR, or CTR where `objective`
-    is "click".
-    """
-    metrics: tuple[Metric, Metric] = ("ctr", "ptr") if objective == "click" else ("ptr", "ctr")
-    figures = {metric: _figure(results, asked, metric) for metric in metrics}
-    told = [f"{metric.upper()} {_told(figure, asked)}" for metric, figure in figures.items() if figure]
-    return Answer(
-        asked.ask,
-        "; ".join(told) or "cannot be said: the static page earns nothing, or the oracle no more",
-        None if asked.demand is None else _reached(figures[metrics[0]], asked.demand),
-        figures,
-    )
+def answer(results: Results, asked: Question, metric: Metric) -> Answer:
+    """The answer in the metric that pages are made for: that is what a demand is held against."""
+    figure = results.asked(asked.shop, asked, metric)
+    said = f"{metric.upper()} {told(figure, asked)}" if figure else "cannot be said: there is nothing to gain"
+    reached = None if asked.demand is None else figure is not None and _reached(figure, asked.demand)
+    return Answer(asked.ask, said, reached, asked.shop, asked.demand, figure)
 
 
-def _figure(results: Results, asked: Question, metric: str) -> OverSeeds | None:
-    if asked.share is not None:
-        return results.share(asked.variant, str(asked.share.model), f"true_{metric}")
-    other = asked.against or Side(model=asked.model)
-    return results.lift(asked.variant, Side(model=asked.model), other, f"true_{metric}")
+def curve(results: Results, asked: Curve, metric: Metric) -> CurveFindings:
+    """A line of points for each of the lines asked for; a point without a figure is left out."""
+    lines = []
+    for line in asked.lines:
+        figures = {at: results.asked(shop, line, metric) for at, shop in asked.shops.items()}
+        lines.append(CurveLine(line.title, [CurvePoint(at, of) for at, of in figures.items() if of]))
+    return CurveFindings(asked.id, asked.title, asked.x, lines)
 
 
-def _told(figure: OverSeeds, asked: Question) -> str:
-    if asked.share is not None:
-        told = f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%})"
-        return f"{told}, {asked.demand:.0%} demanded" if asked.demand else told
-    verdict = "undecided" if figure.low <= 0 <= figure.high else "more" if figure.value > 0 else "less"
-    return f"{figure.value:+.1%} ({figure.low:+.1%} to {figure.high:+.1%}): {verdict}"
+def told(figure: OverSeeds, asked: Asked) -> str:
+    """The figure with its interval, and for a change what it comes to."""
+    if asked.share is not None or asked.of is not None:
+        return f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%})"
+    interval = f"{figure.value:+.1%} ({figure.low:+.1%} to {figure.high:+.1%})"
+    if _reached(figure, "alike"):
+        return f"{interval}: alike"
+    return f"{interval}: {'undecided' if figure.low <= 0 <= figure.high else 'more' if figure.value > 0 else 'less'}"
 
 
-def _reached(figure: OverSeeds | None, demand: float | str) -> bool:
-    if figure is None:
-        return False
+def _reached(figure: OverSeeds, demand: float | str) -> bool:
     if demand == "more":
         return figure.low > 0
+    if demand == "less":
+        return figure.high < 0
+    if demand == "no more":
+        return figure.high <= ALIKE
     if demand == "alike":
-        return figure.low <= 0 <= figure.high
-    return figure.value >= float(demand)
+        return figure.low >= -ALIKE and figure.high <= ALIKE
+    return figure.low >= float(demand)

@@ -18,7 +18,7 @@ from pageopt.errors import StageError
 from pageopt.workflow import repro
 
 FILE = "experiments/dvc.yaml"
-_AT_ONCE = 6  # stages of one DVC process: few, so that the last ones are shared evenly; its start takes a second
+_AT_ONCE = 2  # stages of one DVC process: few, so that the last ones are shared evenly; its start takes seconds
 
 OnDone = Callable[[str], None]
 

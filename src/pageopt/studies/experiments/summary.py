@@ -12,7 +12,6 @@ from pageopt.evaluation.estimate import Estimate
 from pageopt.evaluation.estimators import ESTIMATORS
 from pageopt.evaluation.policy_value import METRICS, Metric
 from pageopt.studies.experiments import page
-from pageopt.studies.experiments.built import VARIANTS
 from pageopt.studies.experiments.figures import Cell
 from pageopt.studies.experiments.findings import (
     AbTest,
@@ -27,7 +26,8 @@ from pageopt.studies.experiments.findings import (
 )
 from pageopt.studies.experiments.lifts import RULE, over_seeds, word
 from pageopt.studies.experiments.online import Arms, ab_test
-from pageopt.studies.experiments.questions import answer
+from pageopt.studies.experiments.questions import answer, curve
+from pageopt.studies.experiments.rankers import earned_by
 from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
 from pageopt.studies.experiments.values import PageValues, Visits
@@ -56,7 +56,10 @@ def _findings(project: Workspace, seconds: float | None) -> Findings:
     results = Results(project.root, params.seeds, load(project.params, EvaluateParams).confidence)
     search = load(project.params, SearchParams)
     shop = load(project.params, CollectParams).simulator
-    cells, planned = results.cells(), plan(project.root)
+    planned = plan(project.root)
+    metric: Metric = "ptr" if earned_by(search.objective) == "purchase" else "ctr"
+    cells = {name: results.cells(name) for name in results.shops}
+    estimated = {name: cells[name] for name, of in results.shops.items() if of.estimates}
     return Findings(
         settings=Settings(
             **params.model_dump(),
@@ -69,11 +72,13 @@ def _findings(project: Workspace, seconds: float | None) -> Findings:
             seconds=seconds,
         ),
         rule=RULE,
-        questions=[answer(results, asked, search.objective) for asked in planned.questions],
+        shops={name: of.title for name, of in results.shops.items()},
+        questions=[answer(results, asked, metric) for asked in planned.questions],
+        curves=[curve(results, asked, metric) for asked in planned.curves],
         tables=[_table(results, table, params.looks) for table in planned.tables],
-        models={variant: _models(results, cells, variant) for variant in VARIANTS},
-        estimators={variant: _estimators([c for c in cells if c.variant == variant]) for variant in VARIANTS},
-        cells=[_point(each) for each in cells],
+        models={shop: {name: _model(results, shop, name) for name in of.models} for shop, of in results.shops.items()},
+        estimators={name: _estimators(of) for name, of in estimated.items()},
+        cells=[_point(each) for of in estimated.values() for each in of if each.ranking is not UNSET],
     )
 
 
@@ -87,7 +92,7 @@ def _row(results: Results, table: Table, row: Row, looks: int) -> RowFindings:
     return RowFindings(
         results.title(row),
         results.title(baseline),
-        row.variant,
+        row.shop,
         {metric: _compared(results, row, baseline, metric) for metric in (*RANKING, *OFFLINE, *_TRUE)},
         _test(results, table, row, baseline, looks) if table.online else UNSET,
     )
@@ -95,10 +100,10 @@ def _row(results: Results, table: Table, row: Row, looks: int) -> RowFindings:
 
 def _compared(results: Results, row: Row, baseline: Side, metric: str) -> Compared:
     """Our lift of a metric, the paper's, and the word; for a true value the paper's own A/B test is the figure."""
-    lift = results.lift(row.variant, row, baseline, metric)
+    lift = results.lift(row.shop, row, baseline, metric)
     name = metric.replace("true_", "") + "_online" if metric in _TRUE else metric
     paper = row.paper.get(name)
-    judged = lift if metric in RANKING else results.lift(row.variant, row, baseline, f"true_{_kind(metric)}")
+    judged = lift if metric in RANKING else results.lift(row.shop, row, baseline, f"true_{_kind(metric)}")
     return Compared(lift, paper, word(judged, paper))
 
 
@@ -108,8 +113,8 @@ def _kind(metric: str) -> str:
 
 def _test(results: Results, table: Table, row: Row, baseline: Side, looks: int) -> AbTest:
     shops = {}
-    for seed in results.seeds:
-        mine, other = results.visits(row.variant, row, seed), results.visits(row.variant, baseline, seed)
+    for seed in results.seeds_of(row.shop):
+        mine, other = results.visits(row.shop, row, seed), results.visits(row.shop, baseline, seed)
         if not np.array_equal(mine.page_id, other.page_id):
             raise EvaluationError(f"Table {table.id}, seed {seed}: the two sides decided different pages.")
         shops[seed] = Arms(mine.user_id, mine.ts, _values(other, baseline), _values(mine, row))
@@ -121,28 +126,21 @@ def _values(visits: Visits, side: Side) -> PageValues:
     return visits.values[side.policy or side.search]
 
 
-def _models(results: Results, cells: Sequence[Cell], variant: str) -> dict[str, ModelFindings]:
-    return {
-        name: _model(results, variant, name)
-        for name in dict.fromkeys(each.name for each in cells if each.variant == variant)
-    }
-
-
-def _model(results: Results, variant: str, name: str) -> ModelFindings:
+def _model(results: Results, shop: str, name: str) -> ModelFindings:
     figures = {}
     for metric in (*_TRUE, "ctr_dr", "ptr_dr", *RANKING):
-        numbers = results.numbers(variant, Side(model=name), metric)
+        numbers = results.numbers(shop, Side(model=name), metric)
         figures[metric] = over_seeds(numbers, results.confidence) if numbers else None
     return ModelFindings(
         title=results.titles[name],
         **figures,
-        **{f"share_{_kind(metric)}": results.share(variant, name, metric) for metric in _TRUE},
-        seconds=float(np.mean([results.cell(variant, name, seed).seconds for seed in results.seeds])),
+        share=results.share(shop, name),
+        seconds=float(np.mean([results.cell(shop, name, seed).seconds for seed in results.seeds_of(shop)])),
     )
 
 
 def _estimators(cells: Sequence[Cell]) -> dict[Metric, dict[str, EstimatorFindings]]:
-    """How far each estimator is from the truth over all cells of a variant, and whether it ranks models as truth does;
+    """How far each estimator is from the truth over all cells of a shop, and whether it ranks models as truth does;
     without those that no cell has.
     """
     return {metric: {name: of for name in ESTIMATORS if (of := _estimator(cells, metric, name))} for metric in METRICS}
@@ -179,7 +177,7 @@ def _kendall(pairs: Sequence[tuple[int, Estimate, float]]) -> float | None:
 def _point(cell: Cell) -> CellPoint:
     of = cell.searches[BEAM]
     return CellPoint(
-        **{name: getattr(cell, name) for name in ("variant", "name", "kind", "title", "seed", "seconds")},
+        **{name: getattr(cell, name) for name in ("shop", "name", "kind", "title", "seed", "seconds")},
         **of.figures(),
         true_ctr=of.true_ctr,
         true_ptr=of.true_ptr,

@@ -1,5 +1,6 @@
-"""What is asked, what is compared with what, and the paper's figures: experiments/tables.yaml."""
+"""What is asked, what is compared with what, and the paper's figures: experiments/questions.yaml and tables.yaml."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -7,12 +8,15 @@ from pydantic import Field, model_validator
 
 from pageopt.config import Section, checked, read
 from pageopt.errors import ConfigError
+from pageopt.studies.experiments.plans import FOLDER
 
 RANKING = ("auc", "f1", "ndcg", "mrpr")
 OFFLINE = ("ctr_dm", "ptr_dm", "ctr_dr", "ptr_dr")
 ONLINE = ("ctr_online", "ptr_online")
 BEAM = "pages"
 """The search that every model's pages are made by."""
+TABLES = "tables"
+"""The shop of the paper's tables, and the group of seeds of the exploration policies."""
 
 
 class Side(Section):
@@ -33,33 +37,80 @@ class Side(Section):
 class Row(Side):
     """A comparison and the paper's relative changes in percent, by metric."""
 
-    variant: Literal["effects", "plain", "steep"] = "effects"
+    shop: str = TABLES
     against: Side | None = None
     paper: dict[Literal[RANKING + OFFLINE + ONLINE], float] = Field(default={})  # type: ignore[valid-type]
 
 
-class Question(Section):
-    """A question in true values: the share of the oracle's uplift of one model, or one model against another.
+class Gain(Section):
+    """One model's pages against another's."""
 
-    `demand` is the least share, "more" (the interval lies above zero) or "alike" (it contains zero); None where nothing
-    is demanded.
+    model: str
+    against: str
+
+
+class Asked(Section):
+    """What is asked of a shop in true values, one of three.
+
+    `share`: of the knowable uplift, of a model. `model` with `against`: the relative change. With `of` as well: the
+    change of one pair as a part of that of another, such as what features of users gain of what exact taste would.
+    """
+
+    share: str | None = None
+    model: str | None = None
+    against: str | None = None
+    of: Gain | None = None
+
+    @property
+    def gain(self) -> Gain | None:
+        """The pair that is compared."""
+        return Gain(model=self.model, against=self.against) if self.model and self.against else None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that have to be there for an answer."""
+        pairs = [pair for pair in (self.gain, self.of) if pair]
+        return tuple(filter(None, [self.share, *(side for pair in pairs for side in (pair.model, pair.against))]))
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> "Asked":
+        if (self.gain is not None) == (self.share is not None):
+            raise ValueError("ask for a 'share', or for a 'model' with 'against'")
+        return self
+
+
+class Question(Asked):
+    """A question and what its answer should be.
+
+    `demand` is the least share or part, "more" (the interval lies above zero), "less" (below), "alike" (within
+    ±0.5 %) or "no more" (up to that above); None where nothing is demanded.
     """
 
     ask: str
-    variant: Literal["effects", "plain", "steep"] = "effects"
-    share: Side | None = None
-    model: str | None = None
-    against: Side | None = None
-    demand: float | Literal["more", "alike"] | None = None
+    shop: str = "default"
+    demand: float | Literal["more", "less", "alike", "no more"] | None = None
 
     @model_validator(mode="after")
-    def _asks_one_thing(self) -> "Question":
-        compared = self.model is not None and self.against is not None
-        if compared == (self.share is not None):
-            raise ValueError("ask for a 'share', or for a 'model' with 'against'")
-        if isinstance(self.demand, float) != (self.share is not None) and self.demand is not None:
+    def _demand_fits(self) -> "Question":
+        if self.demand is not None and isinstance(self.demand, float) != (self.gain is None or self.of is not None):
             raise ValueError(f"demand {self.demand!r} does not go with the question")
         return self
+
+
+class Line(Asked):
+    """A line of a curve."""
+
+    title: str
+
+
+class Curve(Section):
+    """What is asked, over shops that differ in one thing, `x`; `shops` by its value."""
+
+    id: str
+    title: str
+    x: str
+    shops: dict[str, str] = Field(min_length=2)
+    lines: tuple[Line, ...] = Field(min_length=1)
 
 
 class Table(Section):
@@ -86,14 +137,31 @@ class Table(Section):
         return side
 
 
-class Plan(Section):
+class Asks(Section):
+    """questions.yaml."""
+
+    questions: tuple[Question, ...]
+    curves: tuple[Curve, ...]
+
+
+class Tables(Section):
+    """tables.yaml."""
+
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
     """All that the report answers."""
 
     questions: tuple[Question, ...]
+    curves: tuple[Curve, ...]
     tables: tuple[Table, ...]
 
 
 def plan(root: Path) -> Plan:
-    """The questions and tables of a project. Raises ConfigError that names the entry and the key."""
-    file = root / "experiments" / "tables.yaml"
-    return checked(Plan, read(file, "experiments"), file)
+    """The questions, curves and tables of a project. Raises ConfigError that names the entry and the key."""
+    questions, tables = (root / FOLDER / name for name in ("questions.yaml", "tables.yaml"))
+    asked = checked(Asks, read(questions, FOLDER), questions)
+    shown = checked(Tables, read(tables, FOLDER), tables)
+    return Plan(asked.questions, asked.curves, shown.tables)
