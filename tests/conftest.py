@@ -140,12 +140,26 @@ MODULES = tuple(f"m{i}" for i in range(9))
 
 
 @pytest.fixture(scope="session")
-def bundle(once: Once) -> Path:
-    """What stage export writes, for an untrained model of 9 modules, 3 families and 4 slots."""
-    return once("export", _export) / "bundle"
+def exported(once: Once) -> Callable[..., Workspace]:
+    """What stage export reads and writes, for an untrained model of some modules, 3 families and some slots.
+
+    Equal ones are made once and must not be changed.
+    """
+
+    def made(modules: Sequence[str] = MODULES, slots: int = 4) -> Workspace:
+        name = "-".join(("export", *modules, f"{slots}slots"))
+        return Workspace(once(name, lambda root: _export(Workspace(root), modules, slots)))
+
+    return made
 
 
-def _export(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def bundle(exported: Callable[..., Workspace]) -> Path:
+    """What stage export writes, for 9 modules and 4 slots."""
+    return exported().bundle
+
+
+def _export(workspace: Workspace, module_ids: Sequence[str], slots: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -159,7 +173,8 @@ def _export(folder: Path) -> None:
     from pageopt.models.item.network import PageNetwork
     from pageopt.release.export import write_bundle
 
-    prepared = folder / "prepared"
+    prepared = workspace.prepared
+    families = [FAMILIES[int(name[1:]) % 3] for name in module_ids]
     lifts = {"family": dict.fromkeys(FAMILIES, 0.1)}
     layout = CounterLayout((24.0,), ("view", "click", "purchase"), CATEGORIES, lifts=lifts, lift_half_lives_hours=(24,))
     numbers = [*layout.names, "hero_price", "age"]
@@ -173,13 +188,13 @@ def _export(folder: Path) -> None:
     pages |= {name: ["web", "app"] * 6 for name in ("platform", "season")}
     pages |= {name: list(CATEGORIES) * 6 for name in ("hero_category",)}
     pages |= {"hero_title": ["red shoe", "blue bag"] * 6}
-    modules = {"module_id": MODULES, "family": [FAMILIES[i % 3] for i in range(9)]}
+    modules = {"module_id": list(module_ids), "family": families}
     encoder = Encoder.fit(
         fields,
         pages,
         [Field("family", "categorical", "module")],
         modules,
-        slots=4,
+        slots=slots,
         min_count=1,
         title_tokens=3,
         vocabulary=50,
@@ -198,14 +213,15 @@ def _export(folder: Path) -> None:
             {"i1": {"category": "shoes"}, "i2": {"category": "bags"}},
         ),
     )
-    pq.write_table(pa.table({"module_id": MODULES, "ctr": np.linspace(0.1, 0.02, 9)}), prepared / "modules.parquet")
+    ctr = np.linspace(0.1, 0.02, len(module_ids))
+    pq.write_table(pa.table({"module_id": module_ids, "ctr": ctr}), prepared / "modules.parquet")
     torch.manual_seed(1)
     sizes = TrainParams.model_construct(width=8, embedding=4, dropout=0.0, losses=("click", "intent", "purchase"))
     model = PageNetwork.from_encoder(encoder, sizes, above="chosen")
     for parameter in model.parameters():  # far from 0, so that pages differ from each other
         torch.nn.init.normal_(parameter, std=0.5)
-    model.save(folder / "trnn")
+    model.eval().save(workspace.model)
     search = SearchParams(width=3, beam_start=1, objective="purchase")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of its own internals
-        write_bundle(folder / "bundle", "item", model, folder / "trnn", prepared, search, max_candidates=50)
+        write_bundle(workspace.bundle, "item", model, workspace.model, prepared, search, max_candidates=50)

@@ -54,7 +54,7 @@ def test_a_page_is_what_the_reference_search_finds_with_the_model(loaded: PageEn
 
     from pageopt.models.item.network import load_network
 
-    model = load_network(bundle.parent / "trnn").eval()
+    model = load_network(bundle.parent / "network").eval()
     encoded = Encoder.load(bundle / "encoder").encode({name: [value] for name, value in PAGE.items()})
     page = [torch.from_numpy(array) for array in (encoded.categorical, encoded.numeric, encoded.tokens)]
     candidates = [7, 1, 4, 0, 8, 2]
