@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pageopt.config import PrepareParams, TrainParams, load
+from pageopt.config import PrepareParams, SearchParams, TrainParams, load
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
@@ -35,7 +35,13 @@ def run(workspace: Workspace) -> None:
         for split in ("train", "valid")
     )
     model, record = fit(
-        encoder, params, train, valid, single_slots=schema.observed == "single", checkpoints=workspace.checkpoints
+        encoder,
+        params,
+        train,
+        valid,
+        single_slots=schema.observed == "single",
+        objective=load(workspace.params, SearchParams).objective,
+        checkpoints=workspace.checkpoints,
     )
 
     model.save(workspace.model)

@@ -146,8 +146,9 @@ def test_checkpoint_of_other_pages_or_params_is_not_used(tmp_path):
         training.fingerprint(model, train, valid, PARAMS.model_copy(update={"learning_rate": 0.1})),
         training.fingerprint(_model("hidden"), train, valid, PARAMS),
         training.fingerprint(_model("hidden", architecture="mlp"), train, valid, PARAMS),
+        training.fingerprint(model, train, valid, PARAMS, ("click",)),
     }
-    assert len(names) == 5
+    assert len(names) == 6
     assert training.fingerprint(_model(), _pages(300, 1), _pages(100, 2), PARAMS) in names
 
 

@@ -73,3 +73,21 @@ def test_the_same_pages_and_params_give_the_same_weights(encoder: Encoder) -> No
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["heads.weight"], other["heads.weight"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "watched"),
+    [
+        ("click", ["click"]),
+        ("purchase", ["purchase"]),
+        ("intent", ["click", "purchase"]),
+        (None, ["click", "purchase"]),
+    ],
+)
+def test_early_stop_watches_the_losses_of_the_head_that_pages_are_made_by(encoder, objective, watched) -> None:
+    train, valid = (_pages(encoder, 200, seed, click=0.3, purchase=0.1) for seed in (1, 2))
+    _, record = fit(encoder, PARAMS, train, valid, single_slots=True, objective=objective)
+    for epoch in record.epochs:
+        relative = [epoch.valid[name] / record.constant[name] for name in watched]
+        assert epoch.relative == pytest.approx(sum(relative) / len(relative), rel=1e-12)
+    assert record.best.relative == min(epoch.relative for epoch in record.epochs)

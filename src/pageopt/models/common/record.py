@@ -10,9 +10,10 @@ class Epoch:
     """One pass over the training pages. Losses are cross-entropies of a shown slot, by name.
 
     `train` is that of the weights during the pass, `valid` of their average after it. `relative` is the mean over
-    losses of the validation loss divided by that of a constant prediction, the number early stop watches: below 1 the
-    model knows more than the base rates. It does not move with the learned weights between losses, as a total would.
-    Both are of the better `way`; `otherwise` is the relative loss of the other one, None where one alone was tried.
+    the losses watched of the validation loss divided by that of a constant prediction, the number early stop goes by:
+    below 1 the model knows more than the base rates. It does not move with the learned weights between losses, as a
+    total would. Both are of the better `way`; `otherwise` is the relative loss of the other one, None where one alone
+    was tried.
     """
 
     epoch: int

@@ -10,7 +10,7 @@ from (seed, epoch). A training killed after any epoch and started again ends wit
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,19 +56,25 @@ def seeded(build: Callable[[], M], seed: int) -> M:
         return build()
 
 
-def fingerprint(model: Learner[B], train: B, valid: B, params: TrainParams) -> str:
+def fingerprint(model: Learner[B], train: B, valid: B, params: TrainParams, watched: Sequence[str] = ()) -> str:
     """Names a training by all that its result depends on: pages, params, sizes, our code, PyTorch's version."""
-    parts = [train.digest(), valid.digest(), repr(model.config), params.model_dump_json()]
+    parts = [train.digest(), valid.digest(), repr(model.config), params.model_dump_json(), *watched]
     code = closure(__name__, type(model).__module__, type(train).__module__)
     parts += [(PACKAGE.parent / path).read_text(encoding="utf-8") for path in code] + [torch.__version__]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def train(
-    model: Learner[B], train: B, valid: B, params: TrainParams, checkpoints: Path | None = None
+    model: Learner[B],
+    train: B,
+    valid: B,
+    params: TrainParams,
+    checkpoints: Path | None = None,
+    watched: Sequence[str] = (),
 ) -> TrainingRecord:
     """Train `model` on all losses of its configuration; it ends with the weights of the best epoch.
 
+    Which is the best, losses `watched` say, or where there are none all of them.
     With `checkpoints`, a folder, each epoch is kept there under the fingerprint of this training, and the next call
     with the same pages and params goes on from it. Raises TrainingError on a loss that is not a number, and for bf16
     on a processor that lacks it.
@@ -83,10 +89,10 @@ def train(
         )
     model.start_from(rates)
     with reproducible(params.threads):
-        run = _Run(model, train, valid, params)
+        run = _Run(model, train, valid, params, watched or model.config.losses)
         path = None
         if checkpoints is not None:
-            path = checkpoints / f"{fingerprint(model, train, valid, params)}.safetensors"
+            path = checkpoints / f"{fingerprint(model, train, valid, params, watched)}.safetensors"
             run.resume(path)
         with _progress() as progress:
             task = progress.add_task("", total=params.epochs * len(train), valid=math.nan)
@@ -103,8 +109,9 @@ def train(
 class _Run(Generic[B]):
     """The moving parts of one training."""
 
-    def __init__(self, model: Learner[B], train: B, valid: B, params: TrainParams):
+    def __init__(self, model: Learner[B], train: B, valid: B, params: TrainParams, watched: Sequence[str]):
         self.model, self.train, self.valid, self.params = model, train, valid, params
+        self.watched = watched
         self.ways = model.ways(params)
         self.record = TrainingRecord(constant=constant_losses(valid, train.rates()))
         self.step = TrainingStep(model, train, params)
@@ -134,9 +141,9 @@ class _Run(Generic[B]):
         progress.update(task, valid=self.record.best.relative)
 
     def _validate(self, way: str) -> tuple[float, dict[str, float]]:
-        """Validation loss of the averaged weights, relative to the constant's and by loss."""
+        """Validation loss of the averaged weights: of what is watched, relative to the constant's, and by loss."""
         valid = evaluate(self.step.averaged.model, self.valid, way)
-        return sum(valid[name] / self.record.constant[name] for name in valid) / len(valid), valid
+        return sum(valid[name] / self.record.constant[name] for name in self.watched) / len(self.watched), valid
 
     def _pass(self, epoch: int, order: Tensor, progress: Progress, task: TaskID) -> Tensor:
         """Train on all pages once, in `order`; the sums of the losses `[L]`."""

@@ -8,6 +8,7 @@ from pageopt.errors import TrainingError
 from pageopt.features.encoder import Encoder
 from pageopt.models.common.training import TrainingRecord, seeded, train
 from pageopt.models.item.data import PageTensors
+from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.models.item.network import PageNetwork, above_mode
 
 
@@ -18,6 +19,7 @@ def fit(
     valid: PageTensors,
     *,
     single_slots: bool,
+    objective: Head | None = None,
     checkpoints: Path | None = None,
 ) -> tuple[PageNetwork, TrainingRecord]:
     """The network that `params` describe, trained on those losses of `pages` that have a positive label.
@@ -27,6 +29,7 @@ def fit(
         params: architecture, size and optimiser; the same params and pages give the same bits.
         pages, valid: what it learns from, and what says when to stop, with the labels of the same losses.
         single_slots: whether the logs show single slots instead of whole pages; see `above_mode`.
+        objective: the head that pages are made by, whose losses early stop watches; None, or without one: all losses.
         checkpoints: a folder from which a training that was killed goes on; see `training.train`.
 
     Raises TrainingError where no loss has a positive label, and as `above_mode` and `training.train` do.
@@ -39,4 +42,5 @@ def fit(
         )
     above = above_mode(params, single_slots=single_slots)
     model = seeded(partial(PageNetwork.from_encoder, encoder, params, above, losses), params.seed)
-    return model, train(model, pages, valid, params, checkpoints)
+    watched = tuple(name for name in losses if objective and HEADS[HEAD_OF_LOSS[name]] == objective)
+    return model, train(model, pages, valid, params, checkpoints, watched)

@@ -56,7 +56,14 @@ class NetworkRanker:
         fitted, watched = (
             page_tensors(pages, self._params.losses, self._slot_bias, self._max_weight) for pages in (train, valid)
         )
-        self._model, _ = fit(self._encoder, self._params, fitted, watched, single_slots=self._single_slots)
+        self._model, _ = fit(
+            self._encoder,
+            self._params,
+            fitted,
+            watched,
+            single_slots=self._single_slots,
+            objective=self._search.objective,
+        )
 
     def score(self, pages: Pages) -> NDArray[np.float64]:
         """Each module given those above it; see `Ranker.score`."""

@@ -5,7 +5,7 @@ No test page is read, so that the figures of a release stay what they are: of pa
 
 import hashlib
 
-from pageopt.config import PrepareParams, TrainParams, TuneParams, load
+from pageopt.config import PrepareParams, SearchParams, TrainParams, TuneParams, load
 from pageopt.features.encoder import Encoder
 from pageopt.features.pages import load_pages
 from pageopt.features.prepared import Schema
@@ -23,6 +23,7 @@ class Search:
     def __init__(self, workspace: Workspace) -> None:
         self.params = load(workspace.params, TuneParams)
         self._train = load(workspace.params, TrainParams)
+        self._objective = load(workspace.params, SearchParams).objective
         self._max_weight = load(workspace.params, PrepareParams).slot_bias.max_weight
         prepared = workspace.prepared
         self._encoder = Encoder.load(prepared / "encoder")
@@ -33,7 +34,12 @@ class Search:
 
     def fingerprint(self) -> str:
         """Names the search by all that its trials depend on but their number: a longer search is the same one."""
-        parts = [self.params.model_dump_json(exclude={"trials"}), self._train.model_dump_json(), str(self._max_weight)]
+        parts = [
+            self.params.model_dump_json(exclude={"trials"}),
+            self._train.model_dump_json(),
+            str(self._max_weight),
+            self._objective,
+        ]
         parts += [pages.digest() for pages in self._tensors(self._train)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -41,7 +47,15 @@ class Search:
         """Train with `values`; one that was killed goes on from its last epoch."""
         params = with_values(self._train, values)
         train, valid = self._tensors(params)
-        _, record = fit(self._encoder, params, train, valid, single_slots=self._single, checkpoints=self._checkpoints)
+        _, record = fit(
+            self._encoder,
+            params,
+            train,
+            valid,
+            single_slots=self._single,
+            objective=self._objective,
+            checkpoints=self._checkpoints,
+        )
         return record
 
     def forget_checkpoints(self) -> None:
