@@ -76,10 +76,10 @@ def test_many_pages_are_decided_as_one_by_one(loaded: PageEngine, monkeypatch: p
     fields, candidates, slots = many(40)
     batch = loaded.rank_batch(fields, candidates, slots)
     monkeypatch.setattr(engine_module, "_CELLS", 30)  # chunks of 3 pages
-    chunked = loaded.rank_batch(fields, candidates, slots)
+    chunked, side_by_side = (loaded.rank_batch(fields, candidates, slots, threads) for threads in (1, 2))
     for row in range(40):
         one = loaded.rank_one({name: column[row] for name, column in fields.items()}, candidates[row], int(slots[row]))
-        for each in (batch, chunked):
+        for each in (batch, chunked, side_by_side):
             np.testing.assert_array_equal(each.modules[row], one.modules[0])
             np.testing.assert_allclose(each.probabilities[row], one.probabilities[0], atol=1e-6)
             np.testing.assert_allclose(each.score[row], one.score[0], atol=1e-6)

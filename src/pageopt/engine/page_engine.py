@@ -1,6 +1,8 @@
 """The page decision without PyTorch: encoder and exported graph of one bundle."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,15 @@ from pageopt.features.encoder import Encoder
 from pageopt.policies.decision import Decision
 from pageopt.problems.all import problem_of
 
-# Rows and candidates that one call of the graph works on: its hidden layer is this many rows times the model's width.
-_CELLS = 32_768
+# Pages times candidates of one call of the graph: what it holds between nodes should fit the processor's cache.
+_CELLS = 2048
 _INPUTS = frozenset({"categorical", "numeric", "tokens", "candidates", "available", "slots"})
 _OUTPUTS = ["chosen", "probabilities", "score"]
 _REBUILD = Bundle.MEND
 
 
 class PageEngine:
-    """One loaded bundle, ready to decide pages on one thread.
+    """One loaded bundle, ready to decide pages.
 
     bundle_dir: page.onnx, encoder/ and bundle.json, as the stage `export` writes them.
     Raises ExportError, naming the file, if one is missing, broken, or does not fit the others.
@@ -50,6 +52,7 @@ class PageEngine:
                 f"{bundle_dir / 'bundle.json'} and {bundle_dir / 'encoder'} are of two models. {_REBUILD}"
             )
         self._session = _load(bundle_dir / "page.onnx", open_session)
+        self.graph = hashlib.sha256((bundle_dir / "page.onnx").read_bytes()).hexdigest()
         self._inputs = {each.name for each in self._session.get_inputs()}
         if not self._inputs <= _INPUTS or not set(_OUTPUTS) <= {each.name for each in self._session.get_outputs()}:
             raise ExportError(
@@ -63,8 +66,9 @@ class PageEngine:
         fields: Mapping[str, Sequence[Any] | NDArray[Any]],
         candidates: NDArray[np.int64],
         slots: NDArray[np.int64] | None = None,
+        threads: int = 1,
     ) -> Decision:
-        """Decide many pages; memory is bounded by working through them in chunks.
+        """Decide many pages; memory is bounded by working through them in chunks, `threads` at a time.
 
         fields: raw columns by name, each [P]; a column that is not there is missing on every page.
         candidates: [P, N], module indices in the order in which ties are broken, padded with -1.
@@ -79,9 +83,18 @@ class PageEngine:
         wanted = np.full(pages, self.slots, dtype=np.int64) if slots is None else np.asarray(slots, dtype=np.int64)
         result = Decision.empty(pages, self.slots)
         step = max(1, _CELLS // candidates.shape[1])
-        for start in range(0, pages, step):
+
+        def run(start: int) -> None:
             part = slice(start, min(start + step, pages))
             self._run(result, part, {name: column[part] for name, column in fields.items()}, candidates, wanted)
+
+        starts = range(0, pages, step)
+        if threads == 1 or len(starts) < 2:
+            for start in starts:
+                run(start)
+        else:
+            with ThreadPoolExecutor(max_workers=threads) as pool:
+                list(pool.map(run, starts))
         return result
 
     def rank_one(self, fields: Mapping[str, Any], candidates: Sequence[int], slots: int | None = None) -> Decision:

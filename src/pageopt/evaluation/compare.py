@@ -9,7 +9,7 @@ gain = compare(candidate, other, params)
 gain.ctr.relative.low
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,7 +149,7 @@ class LoggedPages:
     """Exploration pages of one log with q̂ of what they show, ready to judge any number of policies.
 
     `available [pages]` is the number of candidates, None where the log does not hold them. `kept` is the folder of the
-    reward model, whose page-aware contributions `keep` wrote there: what is found is not computed again.
+    reward model: what `keep` wrote there is not computed again.
     """
 
     def __init__(
@@ -217,6 +217,15 @@ class LoggedPages:
         """Resamples of these pages' users, the same for every statistic."""
         return UserBootstrap.of(self.user_id, self._params)
 
+    def decided(
+        self, graph: str, candidates: NDArray[np.int64], decide: Callable[[], NDArray[np.int64]]
+    ) -> NDArray[np.int64]:
+        """Modules `[exploration pages, slots]` that the graph of this SHA-256 shows here: kept ones, or `decide()`."""
+        key = self._key((f"candidates of {graph}", candidates))
+        if key not in self._kept:
+            self._kept[key] = {"modules": decide()}
+        return self._kept[key]["modules"]
+
     def value(self, modules: NDArray) -> PolicyValue:
         """The policy that shows `modules [exploration pages, slots]` (indices, -1 where a page ends)."""
         weights = match_weights(modules, self.module, self.propensity, self._counted, self._params.max_weight)
@@ -228,9 +237,13 @@ class LoggedPages:
         page = self._page_contributions(counted, weights.clipped)
         return self._assemble(weights, self._model.predict(self.encoded, self._units, counted), cascade, page)
 
+    def _key(self, *named: tuple[str, NDArray]) -> str:
+        """Names what follows from these pages and `named` arrays."""
+        return digest([*vars(self.encoded).items(), *named])
+
     def _page_contributions(self, modules: NDArray[np.int64], weight: Floats) -> Mapping[Reward, Floats] | None:
-        logged = [*vars(self.encoded).items(), ("units", self._units), ("logged", self.module), *self._rewards.items()]
-        key = digest([*logged, ("weight", weight), ("modules", modules)])
+        logged = [("units", self._units), ("logged", self.module), *self._rewards.items()]
+        key = self._key(*logged, ("weight", weight), ("modules", modules))
         if key not in self._kept:
             if self.page is None:
                 return None
@@ -238,7 +251,7 @@ class LoggedPages:
         return self._kept[key]
 
     def keep(self, folder: Path) -> None:
-        """Write the page-aware contributions of all policies judged so far beside their reward model."""
+        """Write what was decided, and all page-aware contributions so far, beside the reward model."""
         kept_values.write(folder, self._kept)
 
     def value_of_marginals(self, probability: Floats) -> PolicyValue:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pageopt.config import EvaluateParams, SearchParams, load
+from pageopt.config import EvaluateParams, load
+from pageopt.engine.page_engine import PageEngine
 from pageopt.errors import EvaluationError
 from pageopt.evaluation import plots, report
 from pageopt.evaluation.compare import (
@@ -41,7 +42,6 @@ from pageopt.models.item.heads import HEADS
 from pageopt.models.item.network import PageNetwork, load_network
 from pageopt.models.item.shown import shown_chances
 from pageopt.policies.static import static_order, static_pages
-from pageopt.search.graph import PageGraph, decide
 from pageopt.stages.metrics import write_metrics
 from pageopt.workspace import Workspace
 
@@ -54,11 +54,11 @@ class _Inputs:
     """What the stage reads; `popularity` is the smoothed CTR of every module, in the order of the encoder."""
 
     params: EvaluateParams
-    search: SearchParams
     encoder: Encoder
     test: Pages
     valid: Pages
     model: PageNetwork
+    engine: PageEngine
     popularity: Floats
     snapshots: dict[str, Floats]
 
@@ -67,11 +67,11 @@ class _Inputs:
         encoder = Encoder.load(workspace.prepared / "encoder")
         return cls(
             load(workspace.params, EvaluateParams),
-            load(workspace.params, SearchParams),
             encoder,
             load_pages(workspace.prepared / "test", encoder),
             load_pages(workspace.prepared / "valid", encoder),
             load_network(workspace.model),
+            PageEngine(workspace.bundle),
             module_ctr(workspace.prepared, encoder),
             read_snapshots(workspace.raw / "snapshots", encoder.module_ids, encoder.slots),
         )
@@ -117,13 +117,17 @@ def _reward_model(inputs: _Inputs) -> tuple[dict[str, float | None], RewardModel
 
 
 def _decide(inputs: _Inputs, logged: LoggedPages) -> dict[str, NDArray[np.int64]]:
-    """Modules `[pages, slots]` that the model, and the static page, show on the pages of the estimates."""
+    """Modules `[pages, slots]` that the bundle, and the static page, show on the pages of the estimates."""
     if inputs.test.candidates is None:
         raise EvaluationError("The test split holds no candidates. Run stage prepare again.")
-    candidates = inputs.test.candidates[logged.rows]
-    encoder, graph = inputs.encoder, PageGraph(inputs.model, inputs.search)
+    encoder, engine, candidates = inputs.encoder, inputs.engine, inputs.test.candidates[logged.rows]
+
+    def decide() -> NDArray[np.int64]:
+        fields = {name: column[logged.rows] for name, column in inputs.test.fields.items()}
+        return engine.rank_batch(fields, candidates, threads=inputs.params.threads).modules
+
     return {
-        inputs.candidate: decide(graph, logged.encoded, candidates).modules,
+        inputs.candidate: logged.decided(engine.graph, candidates, decide),
         STATIC: static_pages(static_order(inputs.popularity), candidates, encoder.module_family, encoder.slots),
     }
 

@@ -43,7 +43,11 @@ class Champion:
         return int((self.index >= 0).sum())
 
     def decide(
-        self, fields: Mapping[str, Sequence[Any] | NDArray[Any]], candidates: NDArray[np.int64], slots: int
+        self,
+        fields: Mapping[str, Sequence[Any] | NDArray[Any]],
+        candidates: NDArray[np.int64],
+        slots: int,
+        threads: int = 1,
     ) -> Decision:
         """The champion's pages of `slots` slots, in the candidate's indices.
 
@@ -52,7 +56,7 @@ class Champion:
         """
         mapped = np.where(candidates >= 0, self.index[np.maximum(candidates, 0)], -1)
         decision = self.engine.rank_batch(
-            fields, mapped, np.full(len(mapped), min(slots, self.engine.slots), dtype=np.int64)
+            fields, mapped, np.full(len(mapped), min(slots, self.engine.slots), dtype=np.int64), threads
         )
         back = np.full(len(self.engine.module_ids), -1, dtype=np.int64)
         back[self.index[self.index >= 0]] = np.flatnonzero(self.index >= 0)

@@ -140,7 +140,11 @@ class Judge:
             return Verdict.of("quality", [Check("evidence", False, None, None, f"not enough evidence: {error}")])
         fields = {name: column[logged.rows] for name, column in test.fields.items()}
         candidates = test.candidates[logged.rows]
-        candidate = logged.value(self.engine.rank_batch(fields, candidates).modules)
+        threads = params.threads
+        decided = logged.decided(
+            self.engine.graph, candidates, lambda: self.engine.rank_batch(fields, candidates, threads=threads).modules
+        )
+        candidate = logged.value(decided)
 
         def against(modules: NDArray[np.int64], than: str, bars: dict[str, quality_gate.Limit]) -> list[Comparison]:
             asked = bars if bought else {"CTR": bars["CTR"]}
@@ -150,7 +154,7 @@ class Judge:
         compared = against(static, "the static page", quality_gate.over_static(limits))
         for title, champion in (("champion", self._champion), ("best version", self._best)):
             if isinstance(champion, Champion):
-                before = champion.decide(fields, candidates, self.engine.slots).modules
+                before = champion.decide(fields, candidates, self.engine.slots, threads).modules
                 compared += against(before, f"{title} {champion.number}", quality_gate.over_champion(limits))
             elif champion:
                 compared.append(Comparison(title, None, None, len(logged), why_not=champion))
