@@ -17,7 +17,7 @@ from pageopt.stages import check, collect, export, prepare, train
 from pageopt.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES, SLOTS = 6000, 3
+PAGES, SLOTS = 6000, 2
 # Each description is wanted in one situation: a page in the rain, a new item, a member.
 DESCRIPTIONS = ("umbrella", "premiere", "lounge", "plain", "plain", "plain")
 FEATURES = {

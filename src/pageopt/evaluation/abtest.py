@@ -16,8 +16,8 @@ from hashlib import blake2b
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chisquare, norm
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.stats import chisquare
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Estimate, Floats, check_numbers
@@ -126,7 +126,7 @@ def compare(
         raise EvaluationError(
             f"No user of arms {control} and {treatment} differs from the others: without spread there is no test."
         )
-    return _lift(first, second, (1 - confidence) / 2 if boundary is None else float(norm.sf(boundary)))
+    return _lift(first, second, (1 - confidence) / 2 if boundary is None else float(ndtr(-boundary)))
 
 
 def sample_ratio(user_id: ArrayLike, arm: ArrayLike, shares: Sequence[float]) -> float:
@@ -220,15 +220,15 @@ def _lift(control: _Arm, treatment: _Arm, tail: float) -> Lift:
     difference, variance = treatment.value - control.value, control.variance + treatment.variance
     freedom = variance**2 / sum(arm.variance**2 / (arm.users - 1) for arm in (control, treatment))
     error = float(np.sqrt(variance))
-    p_value = float(2 * student.sf(abs(difference) / error, freedom))
-    width = float(student.isf(tail, freedom))
+    p_value = float(2 * stdtr(freedom, -abs(difference) / error))
+    width = float(-stdtrit(freedom, tail))
     low, high = _fieller(control, treatment, width)
     return Lift(
         value=treatment.value / control.value - 1 if control.value else float("nan"),
         low=low,
         high=high,
         p_value=p_value,
-        statistic=float(np.sign(difference) * norm.isf(p_value / 2)),
+        statistic=float(-np.sign(difference) * ndtri(p_value / 2)),
         difference=Estimate(difference, difference - width * error, difference + width * error),
         control=control.value,
         treatment=treatment.value,

@@ -11,8 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from pageopt.errors import EvaluationError
 from pageopt.evaluation.estimate import Floats, check_numbers
@@ -44,7 +43,7 @@ def boundaries(
         raise EvaluationError(f"alpha must lie in (0, 1), not {alpha}.")
     match spending:
         case "obrien-fleming":
-            spent = 4 * norm.sf(norm.isf(alpha / 4) / np.sqrt(information))
+            spent = 4 * ndtr(ndtri(alpha / 4) / np.sqrt(information))
         case "pocock":
             spent = alpha * np.log1p((np.e - 1) * information)
         case _:
