@@ -9,7 +9,6 @@ on where it was, and a changed param reruns what it touches. At the end reports/
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
