@@ -3,6 +3,7 @@
 import msgspec
 
 from pageopt.config import PrepareParams, SearchParams, TrainParams, load
+from pageopt.evaluation.policy_value import Metric
 from pageopt.features.slot_bias import SlotBias
 from pageopt.models.item.heads import HEAD_OF_LOSS, HEADS, Head
 from pageopt.simulator.oracle import Objective
@@ -25,6 +26,11 @@ def objective_of(model: Model, search: SearchParams) -> Head:
 def earned_by(objective: Head) -> Objective:
     """What pages made by a head are to earn."""
     return "purchase" if objective == "purchase" else "click"
+
+
+def metric_of(search: SearchParams) -> Metric:
+    """What pages made by the search are judged by."""
+    return "ptr" if earned_by(search.objective) == "purchase" else "ctr"
 
 
 def ranker_of(model: Model, world: World, search: SearchParams, train: TrainParams) -> Ranker:

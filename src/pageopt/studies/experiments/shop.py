@@ -13,7 +13,7 @@ from pageopt.studies.experiments import cell
 from pageopt.studies.experiments.catalog import KNOWN, STATIC, model
 from pageopt.studies.experiments.figures import Share
 from pageopt.studies.experiments.plans import shop
-from pageopt.studies.experiments.rankers import earned_by
+from pageopt.studies.experiments.rankers import metric_of
 from pageopt.studies.experiments.tables import BEAM
 from pageopt.studies.experiments.values import PageValues, write_values
 from pageopt.studies.experiments.world import World, build, folder_of
@@ -31,7 +31,7 @@ def run(project: Workspace, name: str, seed: int) -> None:
     world = build(project, name, plan, seed)
     judged = {each: cell.judge(project, name, each, of, world) for each, of in models.items()}
     pages = {each: values[BEAM] for each, (_, values) in judged.items()}
-    metric: Metric = "ptr" if earned_by(load(project.params, SearchParams).objective) == "purchase" else "ctr"
+    metric = metric_of(load(project.params, SearchParams))
     shared = [each for each, of in models.items() if of.learns] if {STATIC, KNOWN} <= set(pages) else []
     shares = {each: _share(world, pages, each, metric) for each in shared}
 

@@ -27,7 +27,7 @@ from pageopt.studies.experiments.findings import (
 from pageopt.studies.experiments.lifts import RULE, over_seeds, word
 from pageopt.studies.experiments.online import Arms, ab_test
 from pageopt.studies.experiments.questions import answer, curve
-from pageopt.studies.experiments.rankers import earned_by
+from pageopt.studies.experiments.rankers import metric_of
 from pageopt.studies.experiments.results import Results
 from pageopt.studies.experiments.tables import BEAM, OFFLINE, RANKING, Row, Side, Table, plan
 from pageopt.studies.experiments.values import PageValues, Visits
@@ -57,7 +57,7 @@ def _findings(project: Workspace, seconds: float | None) -> Findings:
     search = load(project.params, SearchParams)
     shop = load(project.params, CollectParams).simulator
     planned = plan(project.root)
-    metric: Metric = "ptr" if earned_by(search.objective) == "purchase" else "ctr"
+    metric = metric_of(search)
     cells = {name: results.cells(name) for name in results.shops}
     estimated = {name: cells[name] for name, of in results.shops.items() if of.estimates}
     return Findings(
